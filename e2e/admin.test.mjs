@@ -159,3 +159,54 @@ test("an administrator disables somebody, lets them set a new password, and eras
   assert.deepEqual(faults, []);
   await Promise.all([context.close(), theirs.close()]);
 });
+
+/** How many pixels of a chart have the colour of its first line. */
+function drawn(page, id) {
+  return page.locator(`#plot-${id} canvas`).evaluate((canvas) => {
+    const tone = canvas.closest(".plot").dataset.tones.split("|")[0];
+    const probe = new OffscreenCanvas(1, 1).getContext("2d");
+    probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(`--${tone}`).trim();
+    probe.fillRect(0, 0, 1, 1);
+    const line = probe.getImageData(0, 0, 1, 1).data;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let at = 0; at < data.length; at += 4) {
+      if ([0, 1, 2, 3].every((part) => Math.abs(data[at + part] - line[part]) < 16)) count += 1;
+    }
+    return count;
+  });
+}
+
+test("an administrator sees what happened in charts, in both themes and on any screen", async () => {
+  const answer = await fetch(`${origin}/api/v2/user/signin`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ username: "admin", password: process.env.DOCKHOST_ADMIN_PASSWORD }),
+  });
+  const admin = { token: (await answer.json()).data.accessToken };
+  for (const colorScheme of ["light", "dark"]) {
+    for (const width of [360, 1440]) {
+      const where = `${colorScheme}, ${width} px`;
+      const context = await signedIn(browser, admin, origin, { colorScheme, viewport: { width, height: 900 } });
+      const page = await context.newPage();
+      const faults = watch(page, origin);
+      await page.goto(`${origin}/admin`);
+      // They appear without a reload as soon as the server has figures.
+      await page.locator("#plot-memory canvas").waitFor({ timeout: 60_000 });
+      for (const id of ["memory", "requests", "operations"]) {
+        assert.ok((await drawn(page, id)) > 20, `${where}: nothing is drawn of ${id}`);
+      }
+      // The first test has created an instance; the words say what the picture shows.
+      const words = await page.locator("#plot-operations").getAttribute("aria-label");
+      assert.match(words, /created now [\d.]+, lowest [\d.]+, highest (?!0;)[\d.]+/, where);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(overflow <= 0, `${where}: ${overflow} px wider than the window`);
+      // Other colours at once.
+      await page.getByRole("button", { name: "Change between light and dark" }).click();
+      assert.ok((await drawn(page, "memory")) > 20, `${where}: nothing is drawn in the other theme`);
+      assert.deepEqual(await barriers(page), [], where);
+      assert.deepEqual(faults, [], where);
+      await context.close();
+    }
+  }
+});

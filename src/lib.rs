@@ -3,7 +3,7 @@
 //! # Layout, from the lowest layer up
 //! A module uses only modules above it in this list; `tests/integration/structure/modules.rs` checks that.
 //! - [`common`]: the clock, ids, retries, error chains.
-//! - [`metrics`]: what is counted and measured for Prometheus.
+//! - [`metrics`]: what is counted and measured for Prometheus, and the figures of the last day for charts.
 //! - [`broker`]: the connection to NATS, stream definitions, consumers, and the services for agents.
 //! - [`sealing`]: encryption of personal values, one key per person.
 //! - [`event_log`]: the port to the log, and its JetStream adapter.

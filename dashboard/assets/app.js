@@ -37,6 +37,17 @@ function showTimes() {
   }
 }
 
+/** Fills the bars of changes that are under way: from the request to the deadline. */
+function showDeadlines() {
+  const bars = document.querySelectorAll("progress[data-deadline]");
+  for (const bar of bars) {
+    const since = Date.parse(bar.dataset.since);
+    bar.max = Math.max(1, Date.parse(bar.dataset.deadline) - since);
+    bar.value = Date.now() - since;
+  }
+  if (bars.length > 0) showTimes();
+}
+
 // --- The activity feed -----------------------------------------------------------------------------------------------
 
 const feed = {
@@ -324,11 +335,14 @@ document.addEventListener("toggle", (event) => showCurl(event.target.closest?.("
 document.addEventListener("htmx:after:swap", (event) => {
   showTimes();
   for (const open of document.querySelectorAll(".curl[open]")) showCurl(open.closest("form"));
+  showDeadlines();
   // What is shown beside the instance as it was has changed.
   const range = byId("scrubber");
   if (range && event.detail.ctx.target.id !== "then" && byId("then").childElementCount > 0) scrub(range);
 });
 setInterval(showTimes, 10_000);
+setInterval(showDeadlines, 1_000);
 document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 feed.show();
 showTimes();
+showDeadlines();

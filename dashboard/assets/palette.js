@@ -6,7 +6,7 @@
   const dialog = document.getElementById("palette");
   const input = dialog.querySelector("input");
   const list = dialog.querySelector("ul");
-  const LINKS = ".nav a, main .title a, main .key .name, main .map a, main .back a, main .chips a";
+  const LINKS = ".nav a, main .title a, main .key .name, #overview .cell, main .back a, main .chips a";
   const BUTTONS = "main button:not(:disabled), header .who button";
 
   let entries = [];

@@ -1,6 +1,8 @@
 //! What the API answers administrators, with the words that pages use for it. The pages are in the modules below.
 
+pub mod charts;
 pub mod fleet;
+pub mod fleet_map;
 pub mod log;
 pub mod overview;
 pub mod people;

@@ -58,11 +58,6 @@ pub fn find(hash: &str, name: &str) -> Option<Asset> {
     Some(Asset { content: data, gzip, media_type: metadata.mimetype().to_owned() })
 }
 
-/// The names of all files.
-pub fn names() -> impl Iterator<Item = Cow<'static, str>> {
-    Files::iter()
-}
-
 /// The first 16 hexadecimal digits of a hash over all files.
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {

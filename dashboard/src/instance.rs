@@ -14,6 +14,8 @@ pub struct Instance {
     pub name: Option<String>,
     /// Its status.
     pub status: Status,
+    /// The change that is under way.
+    pub under_way: Option<UnderWay>,
     /// The size that was asked for by its name.
     pub size: Option<String>,
     /// Processors.
@@ -73,6 +75,15 @@ pub enum Status {
     Failed,
     /// Its machine can't be asked.
     Unreachable,
+}
+
+/// A change that is under way.
+#[derive(Debug, Clone, Deserialize)]
+pub struct UnderWay {
+    /// When it began.
+    pub since: Moment,
+    /// When it ends at the latest.
+    pub deadline: Moment,
 }
 
 /// When an instance is stopped, and why then.
@@ -191,12 +202,6 @@ impl Status {
             Self::Failed => "bad",
             Self::Unreachable => "warn",
         }
-    }
-
-    /// Whether a change of it is under way.
-    #[must_use]
-    pub const fn is_under_way(self) -> bool {
-        matches!(self, Self::Creating | Self::Stopping | Self::Resuming | Self::Deleting)
     }
 }
 

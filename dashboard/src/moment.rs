@@ -12,6 +12,12 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// As the API writes it.
+    #[must_use]
+    pub fn iso(&self) -> &str {
+        &self.iso
+    }
+
     /// What is shown without scripts: `2026-11-22 10:00:15 UTC`.
     #[must_use]
     pub fn text(&self) -> String {

@@ -213,7 +213,7 @@ mod tests {
         #[test]
         fn request_is_new_exactly_if_no_younger_one_has_its_key(requests in requests()) {
             let step = i64::try_from(RETENTION.as_millis()).unwrap() / 8;
-            let (mut recent, mut stored, mut time) = (RecentRequests::default(), Vec::new(), 0);
+            let (mut recent, mut stored, mut time) = (RecentRequests::default(), Vec::<(_, _, EventId, i64)>::new(), 0);
             for (n, (key, body, steps)) in requests.into_iter().enumerate() {
                 time += i64::from(steps) * step;
                 let request = request(key, body, None);

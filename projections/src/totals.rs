@@ -6,7 +6,7 @@ use bson::{Bson, Document as BsonDocument, doc};
 use dockhost_domain::timestamp::Timestamp;
 use serde::Deserialize;
 
-use crate::instances::{Instances, live};
+use crate::instances::{Instances, LIVE, live};
 use crate::sessions::{Sessions, live_at};
 use crate::store::{MongoStore, StoreError};
 
@@ -15,7 +15,7 @@ use crate::store::{MongoStore, StoreError};
 pub struct Totals {
     /// Sessions that have neither ended nor expired.
     pub sessions: u64,
-    /// Instances that are not deleted, by their status in the document. A status that none has is absent.
+    /// Instances that are not deleted, by their status in the document; every status is there.
     pub instances: BTreeMap<String, u64>,
 }
 
@@ -40,9 +40,11 @@ impl MongoStore {
         let sessions = self.rows_with::<Sessions, Group>(None, counting(live_at(now), Bson::Null)).await?;
         let by_status = counting(doc! { "status": live() }, "$status");
         let instances = self.rows_with::<Instances, Group>(None, by_status).await?;
+        let none = LIVE.map(|status| (status.as_str().to_owned(), 0));
+        let found = instances.value.into_iter().filter_map(|group| Some((group.name?, group.count)));
         Ok(Totals {
             sessions: sessions.value.into_iter().map(|group| group.count).sum(),
-            instances: instances.value.into_iter().filter_map(|group| Some((group.name?, group.count))).collect(),
+            instances: none.into_iter().chain(found).collect(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
 
+mod chart_sampler;
 pub mod config;
 mod first_admin;
 mod memory_watch;

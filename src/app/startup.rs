@@ -132,7 +132,7 @@ impl Replica {
         let executor = Executor::with_snapshots(Arc::new(measured), snapshots);
         let heartbeats = Arc::new(HeartbeatRegistry::new(lost_after));
         let replica = Self {
-            follower: Follower::with(Arc::clone(&executor), Arc::clone(&heartbeats), overcommit),
+            follower: Follower::with(Arc::clone(&executor), Arc::clone(&heartbeats), overcommit, Arc::clone(&metrics)),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             stream_watch: Arc::default(),
             store_room: Arc::default(),

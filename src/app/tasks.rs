@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::{InstanceArgs, MetricsArgs, ServerArgs};
 use super::startup::{Connections, FollowerStart, Replica};
 use super::supervise::Supervisor;
-use super::{memory_watch, totals};
+use super::{chart_sampler, memory_watch, totals};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
@@ -206,7 +206,8 @@ pub fn start_refusals(supervisor: &Supervisor, app: &App) {
     supervisor.spawn("refusals", |cancel| refusals.run(executor, cancel));
 }
 
-/// Starts to watch the memory, and to serve the metrics on their own address, if they have one.
+/// Starts to watch the memory, to count sessions and instances, to record the metrics for the charts, and to serve them on
+/// their own address, if they have one.
 ///
 /// # Errors
 /// The address can't be used.
@@ -218,10 +219,9 @@ pub async fn start_metrics(
     stages: &ShutdownStages,
 ) -> anyhow::Result<()> {
     supervisor.spawn("memory", memory_watch::run);
-    if args.are_served() {
-        let (store, metrics) = (replica.connections.store.clone(), Arc::clone(&replica.metrics));
-        supervisor.spawn("totals", |cancel| totals::run(store, metrics, cancel));
-    }
+    let (store, metrics) = (replica.connections.store.clone(), Arc::clone(&replica.metrics));
+    supervisor.spawn("totals", |cancel| totals::run(store, metrics, cancel));
+    supervisor.spawn("charts", |cancel| chart_sampler::run(Arc::clone(app), cancel));
     let Some(address) = args.metrics_address else { return Ok(()) };
     let tcp = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
     tracing::info!("the metrics are at http://{}{}", tcp.local_addr()?, metrics::PATH);

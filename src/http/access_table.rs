@@ -146,6 +146,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "listEvents"
         | "watchAllEvents"
         | "getUsage"
+        | "getCharts"
         | "approveBackend"
         | "setBackendCapacity"
         | "setBackendLabels"

@@ -1,8 +1,11 @@
 //! `GET /metrics`: the metrics of this server, on an address of its own (`DOCKHOST_METRICS_ADDRESS`) or, with a token
-//! (`DOCKHOST_METRICS_TOKEN`), beside the API. Without either there are none: they tell how busy an installation is.
+//! (`DOCKHOST_METRICS_TOKEN`), beside the API. Without either there are none: they tell how busy an installation is. The same text is
+//! recorded for the charts of administrators.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
@@ -70,10 +73,23 @@ pub fn alone(app: &Arc<App>) -> Router {
     Router::new().route(PATH, get(open)).with_state(Arc::clone(app))
 }
 
-async fn answer(app: &App) -> Response {
+/// Records the metrics for the charts, so long after the start of the server.
+pub async fn record(app: &App, at: Duration) {
+    match text(app).await {
+        Ok(text) => app.metrics.charts.record(&text, at),
+        Err(error) => tracing::warn!(%error, "the metrics could not be recorded for the charts"),
+    }
+}
+
+/// The text of the metrics, with what is so at the moment.
+async fn text(app: &App) -> Result<String, fmt::Error> {
     let health = assess(app).await;
     observe(app, &health);
-    match app.metrics.text() {
+    app.metrics.text()
+}
+
+async fn answer(app: &App) -> Response {
+    match text(app).await {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => ApiError::internal(&error).into_response(),
     }
@@ -193,7 +209,7 @@ mod tests {
         assert!(value(&app, "dockhost_memory_resident_bytes").await > Some(1_000_000.0));
         app.store.set_unavailable(true);
         tokio::time::pause();
-        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(value(&app, "dockhost_down{part=\"database\"}").await, Some(1.0));
         assert_eq!(value(&app, "dockhost_ready").await, Some(0.0));
     }

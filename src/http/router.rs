@@ -99,6 +99,7 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::retry_quarantined::post))
         .routes(routes!(admin::refusals::get))
         .routes(routes!(admin::settings::get))
+        .routes(routes!(admin::charts::get))
 }
 
 /// Endpoints under the paths of DockHostV2.

@@ -1,4 +1,4 @@
-//! Appends to the log, and what happens to instances by them.
+//! Appends to the log, what happens to instances by them, and what this server reads in the log.
 
 use std::time::Duration;
 
@@ -26,13 +26,14 @@ struct InstanceEvent {
     event: &'static str,
 }
 
-/// Appends to the log, by this server.
+/// Appends to the log by this server, and operations in the log, whichever server stored them.
 #[derive(Debug, Clone)]
 pub struct LogMetrics {
     durations: Histogram,
     outcomes: Family<Outcome, Counter>,
     events: Family<Kind, Counter>,
     instance_events: Family<InstanceEvent, Counter>,
+    operations: Family<Kind, Counter>,
 }
 
 impl LogMetrics {
@@ -42,6 +43,7 @@ impl LogMetrics {
             outcomes: Family::default(),
             events: Family::default(),
             instance_events: Family::default(),
+            operations: Family::default(),
         };
         let help = "Seconds that the broker took to acknowledge an append to the event log";
         registry.register("log_append_duration_seconds", help, metrics.durations.clone());
@@ -50,6 +52,8 @@ impl LogMetrics {
         registry.register("log_events", "Events that this server stored, by kind of aggregate", metrics.events.clone());
         let help = "What this server stored about instances";
         registry.register("instance_events", help, metrics.instance_events.clone());
+        let help = "Operations on instances that this server read in the event log, whichever server stored them";
+        registry.register("instance_operations", help, metrics.operations.clone());
         metrics
     }
 
@@ -65,5 +69,10 @@ impl LogMetrics {
         if let Some(event) = instance_event {
             self.instance_events.get_or_create(&InstanceEvent { event }).inc();
         }
+    }
+
+    /// Records that an operation of this kind is in the log, once for each.
+    pub fn record_operation(&self, kind: &'static str) {
+        self.operations.get_or_create(&Kind { kind }).inc();
     }
 }

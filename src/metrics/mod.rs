@@ -2,8 +2,9 @@
 //!
 //! Each server has its own [`Metrics`]; nothing is global. What happens is recorded where it happens; what is so at a moment
 //! is set when somebody asks (`http::metrics`). No label names a user, an instance or a backend: their values are bounded.
-//! `docs/OPERATIONS.md` has the table.
+//! `docs/OPERATIONS.md` has the table. [`charts`] keeps the figures of the last day.
 
+pub mod charts;
 mod leader;
 mod log;
 pub mod memory;
@@ -14,6 +15,8 @@ use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+
+use self::charts::Charts;
 
 pub use leader::LeaderMetrics;
 pub use log::LogMetrics;
@@ -34,6 +37,8 @@ pub struct Metrics {
     pub leader: LeaderMetrics,
     /// What is so at the moment.
     pub state: StateMetrics,
+    /// The figures of the last day.
+    pub charts: Charts,
     registry: Registry,
 }
 
@@ -45,6 +50,7 @@ impl Default for Metrics {
             log: LogMetrics::register(&mut registry),
             leader: LeaderMetrics::register(&mut registry),
             state: StateMetrics::register(&mut registry),
+            charts: Charts::default(),
             registry,
         }
     }

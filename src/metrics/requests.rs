@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// The upper bounds of the durations in seconds: commands wait up to 60 s.
-const SECONDS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+pub(super) const SECONDS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
 /// A route. The labels are bounded: a path that is no route counts as one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -53,8 +53,7 @@ pub struct StateMetrics {
     pub password_queue: Gauge,
     /// Event streams that are open, those of Socket.IO clients among them.
     pub event_streams: Gauge,
-    /// Clients that are connected by Socket.IO.
-    pub socket_io_clients: Gauge,
+    socket_io_clients: Gauge,
     down: Family<Part, Gauge>,
     backends: Family<State, Gauge>,
     instances: Family<Status, Gauge>,
@@ -103,12 +102,24 @@ impl StateMetrics {
         self.down.get_or_create(&Part { part }).set(is_down.into());
     }
 
+    /// A client is connected by Socket.IO until what this returns is dropped.
+    #[must_use]
+    pub fn connect_socket_io_client(&self) -> ConnectedClient {
+        self.socket_io_clients.inc();
+        ConnectedClient(self.socket_io_clients.clone())
+    }
+
+    /// How many clients are connected by Socket.IO.
+    pub fn socket_io_clients(&self) -> u64 {
+        self.socket_io_clients.get().try_into().unwrap_or_default()
+    }
+
     /// How many backends are in a state.
     pub fn set_backends(&self, state: &'static str, count: usize) {
         self.backends.get_or_create(&State { state }).set(signed(count as u64));
     }
 
-    /// How many instances have each status; those of others are 0.
+    /// How many instances have each status. Before the first call there are no samples: it is not known.
     pub fn set_instances(&self, counts: impl IntoIterator<Item = (String, u64)>) {
         self.instances.clear();
         for (status, count) in counts {
@@ -128,6 +139,16 @@ impl StateMetrics {
         self.memory_used.set(signed(memory.used));
         self.memory_limit.set(signed(memory.limit));
         self.memory_high.set(memory.is_high().into());
+    }
+}
+
+/// A client that is connected by Socket.IO.
+#[derive(Debug)]
+pub struct ConnectedClient(Gauge);
+
+impl Drop for ConnectedClient {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: every event, and the broker's idle heartbeats. Out: current aggregate caches, the fleet, the
 //! replica's position in the log ([`Applied`](crate::execute::Applied)), notifications for tasks that wait for an
-//! aggregate, and the [`Feed`] for those who are told of changes. After a few seconds without contact the replica is not live, because it may have missed a revocation.
+//! aggregate, the [`Feed`] for those who are told of changes, and a count of the operations. After a few seconds without contact the replica is not live, because it may have missed a revocation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +14,7 @@ use dockhost_domain::event::Event;
 use dockhost_domain::refusal::RefusalsEvent;
 use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::OperationKind;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::{LogEntry, Quarantine, Unreadable};
 use futures::StreamExt;
@@ -25,6 +26,7 @@ use super::refusal_trend::{RefusalTrend, RefusedSignIns};
 use super::standstill::{Standstill, Standstills};
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
+use crate::metrics::Metrics;
 
 pub use super::facts::tie_breaker;
 pub use super::fleet::{Fleet, Reservation};
@@ -38,18 +40,24 @@ pub struct Follower {
     feed: Arc<Feed>,
     standstills: Standstills,
     refusals: RefusalTrend,
+    metrics: Arc<Metrics>,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
 }
 
 impl Follower {
-    /// A follower that has read nothing yet, with the default overcommit.
+    /// A follower that has read nothing yet, with the default overcommit, and metrics that nobody reads.
     pub fn new(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>) -> Arc<Self> {
-        Self::with(executor, heartbeats, Overcommit::default())
+        Self::with(executor, heartbeats, Overcommit::default(), Arc::default())
     }
 
     /// A follower that has read nothing yet.
-    pub fn with(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>, overcommit: Overcommit) -> Arc<Self> {
+    pub fn with(
+        executor: Arc<Executor>,
+        heartbeats: Arc<HeartbeatRegistry>,
+        overcommit: Overcommit,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             executor,
             fleet: Arc::new(Fleet::new(heartbeats, overcommit)),
@@ -57,6 +65,7 @@ impl Follower {
             feed: Arc::default(),
             standstills: Standstills::default(),
             refusals: RefusalTrend::default(),
+            metrics,
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
@@ -192,6 +201,11 @@ impl Follower {
         }));
         if applied.is_err() {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));
+        }
+        if let Event::Tenancy(event) = &recorded.envelope.event
+            && let Some(kind) = OperationKind::begun_by(event)
+        {
+            self.metrics.log.record_operation(kind.as_str());
         }
         self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
         self.executor.applied().advance(recorded.sequence);

@@ -43,6 +43,8 @@ async fn metrics_on_their_own_address_show_what_the_server_does() {
         ("dockhost_backends{state=\"connected\"}", 1.0),
         ("dockhost_instance_events_total{event=\"requested\"}", 1.0),
         ("dockhost_instance_events_total{event=\"deleted\"}", 1.0),
+        ("dockhost_instance_operations_total{kind=\"create\"}", 1.0),
+        ("dockhost_instance_operations_total{kind=\"delete\"}", 1.0),
         ("dockhost_http_requests_total{method=\"POST\",route=\"/api/v2/user/instance\",status=\"201\"}", 1.0),
     ] {
         assert_eq!(value(&text, sample), Some(expected), "{sample}: {text}");

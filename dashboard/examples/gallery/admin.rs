@@ -4,6 +4,7 @@ use dockhost_dashboard::Template;
 use dockhost_dashboard::admin::fleet::{
     EnrolmentTokenList, Machine, MachineDetail, MachineList, MachinePage, MachinesPage,
 };
+use dockhost_dashboard::admin::fleet_map::FleetMap;
 use dockhost_dashboard::admin::log::{AllInstances, AllInstancesPage, LogPage, Tail};
 use dockhost_dashboard::admin::overview::{Overview, OverviewPage};
 use dockhost_dashboard::admin::people::{GroupList, InvitationList, PeopleList, PeoplePage, PersonDetail, PersonPage};
@@ -15,6 +16,7 @@ use dockhost_dashboard::admin::{Chip, List};
 use dockhost_dashboard::pages::{Frame, User};
 use serde_json::{Value, json};
 
+use crate::charts::charts;
 use crate::{Failure, LONG, MARKUP, many, read, unreadable};
 
 const AT: &str = "2026-11-24T08:00:15.000Z";
@@ -67,12 +69,12 @@ fn fleet() -> Vec<Value> {
     let image =
         json!({ "engine": null, "image": { "state": "missing", "reason": "it is being built" }, "isolation": null });
     vec![
-        one(3, "lab-1", "connected", json!({})),
-        one(12, "lab-2", "connected", json!({ "cordoned": true })),
+        one(3, "lab-1", "connected", json!({ "load": 0.07 })),
+        one(12, "lab-2", "connected", json!({ "cordoned": true, "load": 0.83 })),
         one(20, "lab-3", "lost", json!({ "load": null })),
         one(0, "lab-4", "pending", json!({ "load": null, "agentVersion": null, "runtime": null })),
-        one(7, "lab-5", "connected", json!({ "drain": drain })),
-        one(1, "lab-6", "degraded", json!({ "machine": image })),
+        one(7, "lab-5", "connected", json!({ "drain": drain, "load": 0.58 })),
+        one(1, "lab-6", "degraded", json!({ "machine": image, "load": 1.4 })),
         one(2, LONG, "connected", json!({ "keyRevoked": true })),
     ]
 }
@@ -104,14 +106,17 @@ fn overview(has_faults: bool) -> Result<String, Failure> {
         overdue: Ok(List { items: overdue.into_iter().map(read).collect::<Result<_, _>>()?, next_cursor: None }),
         refusals: read(refusals)?,
     };
-    Ok(OverviewPage { frame: frame(), overview }.render()?)
+    let charts = charts(if has_faults { 360 } else { 1 })?;
+    Ok(OverviewPage { frame: frame(), overview, charts }.render()?)
 }
 
 fn machines(found: Option<Vec<Value>>) -> Result<String, Failure> {
+    let all = found.clone().map_or_else(|| Ok(unreadable()), |found| read(Value::Array(found)).map(Ok))?;
     let machines = found.map_or_else(|| Ok(unreadable()), |found| list(&found).map(Ok))?;
     let token = json!({ "id": "1", "status": "valid", "createdAt": AT, "expiresAt": AT, "maxContainers": 8 });
     let page = MachinesPage {
         frame: frame(),
+        map: FleetMap { machines: all },
         list: MachineList { machines, cursor: None },
         tokens: EnrolmentTokenList { tokens: Ok(vec![read(token)?]) },
     };

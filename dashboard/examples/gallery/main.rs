@@ -2,6 +2,7 @@
 //! `cargo run -p dockhost-dashboard --example gallery -- FOLDER`.
 
 mod admin;
+mod charts;
 
 use std::fs;
 use std::path::Path;
@@ -31,6 +32,7 @@ fn frame(user: Option<&str>) -> Frame {
 
 fn instance(name: &str, status: &str, number: u16) -> Value {
     let has_address = !matches!(status, "creating" | "failed");
+    let is_under_way = matches!(status, "creating" | "stopping" | "resuming" | "deleting");
     let port = 22_000 + number;
     json!({
         "instanceId": format!("0190b2c4-5a51-7c3e-9d1e-0000000{number:05}"),
@@ -41,6 +43,10 @@ fn instance(name: &str, status: &str, number: u16) -> Value {
             "hostKeys": ["SHA256:8Zt0sQ1mBvN3xPqv0wJm9xV3t1rUq7dLk2c5eYb6aHs"],
         })),
         "sshKeys": ["SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpKZIDTMczCvj3tD2s"],
+        // The deadline is far away, so that a picture of any day shows a bar on its way.
+        "underWay": is_under_way.then(|| json!({
+            "since": "2026-11-01T08:00:00.000Z", "deadline": "2027-02-01T08:00:00.000Z",
+        })),
         "stopsAt": (status == "running").then(|| json!({
             "at": "2026-11-27T18:00:00.000Z", "reason": "autostop", "movedBy": "activity",
             "movedAt": "2026-11-27T17:00:00.000Z",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use serde::Deserialize;
 
+use super::fleet_map::FleetMap;
 use super::{List, percent};
 use crate::moment::Moment;
 use crate::pages::Frame;
@@ -256,6 +257,8 @@ pub struct EnrolmentTokenList {
 pub struct MachinesPage {
     /// The frame.
     pub frame: Frame,
+    /// All machines by their load.
+    pub map: FleetMap,
     /// The machines.
     pub list: MachineList,
     /// The enrolment tokens.
@@ -283,12 +286,12 @@ pub struct MachinePage {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn machine(status: &str, cordoned: bool, key_revoked: bool) -> Machine {
+    pub(in crate::admin) fn machine(status: &str, cordoned: bool, key_revoked: bool) -> Machine {
         serde_json::from_value(json!({
             "id": "1", "username": "lab-1", "status": status, "labName": null, "operatingSystem": "Debian 12",
             "maxContainers": 20, "requestedMaxContainers": 20, "labels": { "zone": "a" }, "cordoned": cordoned,

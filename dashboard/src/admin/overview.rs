@@ -6,6 +6,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::List;
+use super::charts::Charts;
 use super::fleet::Machine;
 use super::log::OwnedInstance;
 use crate::instance::memory;
@@ -322,6 +323,8 @@ pub struct OverviewPage {
     pub frame: Frame,
     /// What it shows.
     pub overview: Overview,
+    /// The charts.
+    pub charts: Charts,
 }
 
 #[cfg(test)]

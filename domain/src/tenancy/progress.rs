@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::PlacementFailure;
+use super::event::{Deleted, DeletionOutcome, PlacementFailure, TenancyEvent};
 use super::instance::Instance;
 use crate::ids::OperationId;
 use crate::timestamp::Timestamp;
@@ -60,6 +60,45 @@ impl OperationKind {
             DesiredState::Running => Self::Resume,
             DesiredState::Stopped => Self::Stop,
             DesiredState::Deleted => Self::Delete,
+        }
+    }
+
+    /// The kind of the operation that an event begins; `None` if it begins none. A machine or the leader may change an
+    /// instance without an operation.
+    #[must_use]
+    pub const fn begun_by(event: &TenancyEvent) -> Option<Self> {
+        match event {
+            TenancyEvent::Requested(_) => Some(Self::Create),
+            TenancyEvent::StopRequested(_) => Some(Self::Stop),
+            TenancyEvent::ResumeRequested(_) => Some(Self::Resume),
+            TenancyEvent::DeleteRequested(_) => Some(Self::Delete),
+            TenancyEvent::Administered(administered) => Some(Self::towards(administered.wanted)),
+            // Without a placement, one event requests and completes the deletion.
+            TenancyEvent::Deleted(Deleted { outcome: DeletionOutcome::Unplaced, .. }) => Some(Self::Delete),
+            TenancyEvent::Placed(_)
+            | TenancyEvent::Moved(_)
+            | TenancyEvent::Observed(_)
+            | TenancyEvent::KeysChanged(_)
+            | TenancyEvent::SettingsChanged(_)
+            | TenancyEvent::Activity(_)
+            | TenancyEvent::Failed(_)
+            | TenancyEvent::Deleted(_)
+            | TenancyEvent::Released(_)
+            | TenancyEvent::Suspended(_)
+            | TenancyEvent::Resumed(_)
+            | TenancyEvent::QuotaSet(_)
+            | TenancyEvent::Closed(_) => None,
+        }
+    }
+
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Stop => "stop",
+            Self::Resume => "resume",
+            Self::Delete => "delete",
         }
     }
 }

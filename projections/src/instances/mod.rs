@@ -11,4 +11,4 @@ pub use of_all::{InstanceFilter, InstanceSums, StatusNow, SumBy};
 pub use query::InstanceRef;
 #[cfg(feature = "testing")]
 pub(crate) use query::existing;
-pub(crate) use query::live;
+pub(crate) use query::{LIVE, live};

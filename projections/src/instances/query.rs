@@ -20,7 +20,7 @@ pub enum InstanceRef {
 
 /// Every status but `deleted`. With an index on the status, queries read the live documents only, however many deleted
 /// ones there are; because they name the statuses, the index also gives all owners' documents in the order of their ids.
-const LIVE: [Status; 8] = [
+pub(crate) const LIVE: [Status; 8] = [
     Status::Creating,
     Status::Running,
     Status::Stopping,

@@ -17,11 +17,3 @@ pub struct MetricsArgs {
     #[arg(long, env = "DOCKHOST_METRICS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub metrics_token: Option<MetricsToken>,
 }
-
-impl MetricsArgs {
-    /// Whether anybody can read them.
-    #[must_use]
-    pub const fn are_served(&self) -> bool {
-        self.metrics_address.is_some() || self.metrics_token.is_some()
-    }
-}

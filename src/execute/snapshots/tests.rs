@@ -91,8 +91,8 @@ impl World {
             // Some of them with an `Idempotency-Key`.
             let key = RequestHash::from_bits(n);
             let request = (n % 4 == 0).then_some(KeyedRequest { key, request: key, created: None });
-            let origin = Origin { request, ..origin() };
-            replica.execute(who, origin, StartSession(started)).await.map(|_| ()).unwrap();
+            let keyed = Origin { request, ..origin() };
+            replica.execute(who, keyed, StartSession(started)).await.map(|_| ()).unwrap();
             if n % 3 == 0 {
                 let revoke = RevokeSession { session_id: session(n) };
                 replica.execute(who, origin(), revoke).await.map(|_| ()).unwrap();

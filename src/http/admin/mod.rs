@@ -14,6 +14,7 @@ mod change_backend;
 pub mod change_group;
 pub mod change_instance;
 pub mod change_role;
+pub mod charts;
 pub mod cordon_backend;
 pub mod create_enrolment_token;
 pub mod create_group;

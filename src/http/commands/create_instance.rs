@@ -343,6 +343,7 @@ mod tests {
     use dockhost_domain::ids::UserId;
     use dockhost_domain::reported::ShortText;
     use dockhost_domain::tenancy::Tenancy;
+    use dockhost_domain::timestamp::Timestamp;
     use dockhost_domain::wire::{EngineState, ImageState, MachineSize, MachineStatus, Phase, ReportKind};
     use serde_json::{Value, json};
 
@@ -377,6 +378,9 @@ mod tests {
         for (member, expected) in expected.as_object().unwrap() {
             assert_eq!(&data[member], expected, "{member} of {answer:?}");
         }
+        let under_way = |member: &str| data["underWay"][member].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let length = under_way("deadline").since(under_way("since"));
+        assert!((14..=15).contains(&length.as_secs()), "{answer:?}");
         let location = answer.header("location").unwrap();
         let operation = app.get(location).token(&user.token).send().await;
         assert_eq!(operation.data()["status"], "pending", "{operation:?}");

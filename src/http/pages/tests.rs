@@ -133,11 +133,17 @@ async fn instance_page_has_the_history_and_what_is_under_way() {
     let id = app.running_instance(&user, "web").await;
     let page = open(&app, &user, &format!("/console/instances/{id}")).await;
     assert!(page.text.contains("by you") && page.text.contains("creating"), "{}", page.text);
+    assert!(!page.text.contains("<progress"), "{}", page.text);
     let path = format!("/api/v2/user/instance?instanceId={id}");
     let deletion = app.request(axum::http::Method::DELETE, &path).header("prefer", "respond-async").token(&user.token);
     assert_eq!(deletion.send().await.status, 202);
     let part = open(&app, &user, &format!("/console/parts/instances/{id}")).await;
     assert!(part.text.starts_with(r#"<div id="instance""#) && part.text.contains("Deleting"), "{}", part.text);
+    let answer = app.get(&format!("/api/v2/user/instance/{id}")).token(&user.token).send().await;
+    let under_way = |member: &str| answer.data()["underWay"][member].as_str().unwrap();
+    let bar = format!(r#"data-since="{}" data-deadline="{}""#, under_way("since"), under_way("deadline"));
+    let list = open(&app, &user, "/console").await;
+    assert!(part.text.contains(&bar) && list.text.contains(&bar), "{bar}: {}", list.text);
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ pub struct HistoryEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     request_id: Option<String>,
-    /// The members that changed, by their names; `lastActivity`, `stopsAt` and what belongs to the backend aside.
+    /// The members that changed, by their names; `lastActivity`, `underWay`, `stopsAt` and what belongs to the
+    /// backend aside.
     changes: Vec<Change>,
     /// Only if the event chose a backend: why this one.
     #[serde(skip_serializing_if = "Option::is_none")]

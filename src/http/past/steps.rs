@@ -16,7 +16,7 @@ use crate::http::views::{Instance, Surroundings};
 
 /// Members of the instance that no step shows: they are the same in each, follow from the time of the step and others, or belong
 /// to the backend. Other names of members are not shown either.
-const NOT_SHOWN: [&str; 6] = ["instanceId", "userId", "lastActivity", "stopsAt", "backend", "sshDetails"];
+const NOT_SHOWN: [&str; 7] = ["instanceId", "userId", "lastActivity", "underWay", "stopsAt", "backend", "sshDetails"];
 
 /// An event of the instance, and what it changed.
 #[derive(Debug, Clone)]

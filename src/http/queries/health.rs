@@ -166,7 +166,7 @@ pub async fn assess(app: &App) -> Health {
         fleet: FleetCounts::new(fleet, app.gate.counts()),
         clients: ClientCounts {
             event_streams: app.streams.open() as u64,
-            socket_io: app.metrics.state.socket_io_clients.get().try_into().unwrap_or_default(),
+            socket_io: app.metrics.state.socket_io_clients(),
         },
         uptime: app.started.elapsed().as_secs(),
         log: LogHealth {

@@ -92,7 +92,7 @@ async fn machine_is_told_of_its_own_status_by_its_key_and_by_its_session() {
     for client in [&mut with_key, &mut with_session] {
         assert_eq!(client.until("ready").await.1, Vec::<String>::new());
     }
-    let clients = || app.app.metrics.state.socket_io_clients.get();
+    let clients = || app.app.metrics.state.socket_io_clients();
     assert_eq!(clients(), 2);
     app.cordon(other.id, true).await;
     app.cordon(lab.id, true).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value};
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError};
@@ -42,7 +41,7 @@ pub async fn send(app: &Arc<App>, socket: SocketRef) {
     let gone = CancellationToken::new();
     let at_end = gone.clone();
     socket.on_disconnect(async move || at_end.cancel());
-    let _open = OpenClient::of(&app.metrics.state.socket_io_clients);
+    let _connected = app.metrics.state.connect_socket_io_client();
     let Connected { caller, is_admin, begin } = connected;
     let reader = match caller {
         Caller::User { user_id, .. } => Reader::Owner(user_id),
@@ -67,22 +66,6 @@ pub async fn send(app: &Arc<App>, socket: SocketRef) {
         }
     };
     gone.run_until_cancelled(follow).await;
-}
-
-/// A client counts as connected until this is dropped.
-struct OpenClient(Gauge);
-
-impl OpenClient {
-    fn of(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for OpenClient {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 struct Client {

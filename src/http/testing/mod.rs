@@ -20,6 +20,7 @@ use dockhost_domain::administrators::ChangedBy;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::reported::{HostKeys, ShortText};
+use dockhost_domain::room::Overcommit;
 use dockhost_domain::session::{StartSession, Started};
 use dockhost_domain::sizes::Offer;
 use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
@@ -163,7 +164,8 @@ impl TestApp {
         let executor = Executor::new(Arc::new(measured));
         let heartbeats = Arc::new(HeartbeatRegistry::default());
         heartbeats.begin_listening();
-        let follower = Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats));
+        let follower =
+            Follower::with(Arc::clone(&executor), Arc::clone(&heartbeats), Overcommit::default(), Arc::clone(&metrics));
         let master_key = STANDARD.encode([7; 32]).parse().unwrap();
         let keyring = Keyring::open(Arc::new(MemoryKeyStore::default()), master_key, LogAge::Empty).await.unwrap();
         let store = Arc::new(MemoryReadStore::new(Arc::clone(&log)));

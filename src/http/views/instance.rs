@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::lifetime::{InstanceStop, InstanceStopCause};
-use super::{BackendStatus, ContainerEnd, InstanceMove, LabelMap, OnLost, Restart};
+use super::{BackendStatus, ContainerEnd, InstanceMove, LabelMap, OnLost, Restart, UnderWay};
 use crate::auth::ssh_key;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
@@ -43,6 +43,10 @@ pub struct Instance {
     #[schema(required)]
     container_id: Option<String>,
     status: InstanceStatus,
+    /// The change that is under way; only while one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    under_way: Option<UnderWay>,
     /// Increases with each change of the desired state.
     generation: u32,
     /// The labels that its backend must have.
@@ -291,6 +295,7 @@ impl Instance {
             backend_id,
             container_id: observed.and_then(RecordedObservation::valid_container_id).map(String::from),
             status,
+            under_way: UnderWay::of(instance),
             generation: instance.generation,
             requires: instance.requires.clone(),
             size: instance.size.clone(),

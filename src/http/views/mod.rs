@@ -13,6 +13,7 @@ mod machine;
 mod on_lost;
 mod operation;
 mod ssh_key;
+mod under_way;
 mod user;
 
 pub use api_token::{ApiToken, TokenScope};
@@ -25,4 +26,5 @@ pub use machine::Machine;
 pub use on_lost::{InstanceMove, OnLost};
 pub use operation::Operation;
 pub use ssh_key::SshKey;
+pub use under_way::UnderWay;
 pub use user::{Role, User};

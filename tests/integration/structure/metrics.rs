@@ -16,6 +16,7 @@ fn sample() -> String {
     metrics.requests.record(route, 200, Duration::from_millis(1));
     metrics.log.record_append("stored", Duration::from_millis(1));
     metrics.log.record_event("tenancy", Some("requested"));
+    metrics.log.record_operation("create");
     metrics.leader.record_restart("timers");
     metrics.leader.record_timer(Duration::from_millis(1));
     metrics.state.set_down("database", false);

@@ -1,10 +1,10 @@
 //! The outcomes of operations. An operation has the id of the event that began it.
 
 use super::fixtures::*;
-use crate::tenancy::event::{DeletionOutcome, FailureReason, TenancyEvent};
+use crate::tenancy::event::{Administered, DeletionOutcome, FailureReason, TenancyEvent};
 use crate::tenancy::{Operation, OperationKind, Outcome, Tenancy};
 use crate::testing::{at, event_id, given};
-use crate::wire::Phase;
+use crate::wire::{DesiredState, Phase};
 
 /// The operation that the `n`th event began.
 fn outcome(history: &[TenancyEvent], n: u128) -> Option<(OperationKind, Outcome)> {
@@ -59,6 +59,30 @@ fn operation_delete_without_a_placement_succeeds_at_once() {
     let history = with(history::never_created(), [deleted(2, DeletionOutcome::Unplaced)]);
     assert_eq!(outcome(&history, 1), Some((OperationKind::Create, Outcome::Failed)));
     assert_eq!(outcome(&history, 3), Some((OperationKind::Delete, Outcome::Succeeded)));
+}
+
+#[test]
+fn operation_begun_by_an_event_is_the_one_with_its_id() {
+    let administered = TenancyEvent::Administered(Administered {
+        instance_id: WEB,
+        wanted: DesiredState::Stopped,
+        generation: 2,
+        deadline: at(40),
+        reason: None,
+    });
+    for history in [
+        history::deleted(),
+        history::resuming(),
+        history::recovering(),
+        with(history::running(), [administered]),
+        with(history::creating(), [placed(2, choice(B, 2), refusal(A, "no_ports"), at(30))]),
+        with(history::never_created(), [deleted(2, DeletionOutcome::Unplaced)]),
+    ] {
+        for (n, event) in (1..).zip(&history) {
+            let kind = outcome(&history, n).map(|(kind, _)| kind);
+            assert_eq!(OperationKind::begun_by(event), kind, "{event:?}");
+        }
+    }
 }
 
 /// An ended operation keeps its outcome.

@@ -7,6 +7,7 @@ use dockhost_dashboard::admin::List;
 use dockhost_dashboard::admin::fleet::{
     EnrolmentToken, EnrolmentTokenList, Machine, MachineDetail, MachineList, MachinePage, MachinesPage,
 };
+use dockhost_dashboard::admin::fleet_map::FleetMap;
 use serde::Deserialize;
 
 use super::super::error::{PageError, sentence};
@@ -33,9 +34,11 @@ pub async fn page(
     Query(parameters): Query<BackendsParameters>,
 ) -> Result<Page<MachinesPage>, PageError> {
     let (status, machines) = in_place(machines(&app, viewer, parameters).await);
+    let (_, all_machines) = in_place(all_machines(&app, viewer).await);
     let (tokens_status, tokens) = in_place(tokens(&app, viewer).await);
     let page = MachinesPage {
         frame: viewer.frame(&app).await?,
+        map: FleetMap { machines: all_machines },
         list: MachineList { machines, cursor },
         tokens: EnrolmentTokenList { tokens },
     };
@@ -50,6 +53,11 @@ pub async fn part(
 ) -> Page<MachineList> {
     let (status, machines) = in_place(machines(&app, viewer, parameters).await);
     Page::with_status(status, MachineList { machines, cursor })
+}
+
+pub async fn map_part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Page<FleetMap> {
+    let (status, machines) = in_place(all_machines(&app, viewer).await);
+    Page::with_status(status, FleetMap { machines })
 }
 
 pub async fn tokens_part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Page<EnrolmentTokenList> {
@@ -75,16 +83,21 @@ pub async fn machine_part(
 }
 
 /// A page of the machines.
-///
-/// # Errors
-/// Those of `GET /api/v2/admin/backends`.
-pub async fn machines(
+async fn machines(
     app: &Arc<App>,
     viewer: AdminViewer,
     parameters: BackendsParameters,
 ) -> Result<List<Machine>, ApiError> {
     let app = State(Arc::clone(app));
     read(backends::get(viewer.admin, app, ReadPosition(None), Query(parameters)).await?.into_data())
+}
+
+/// All machines.
+///
+/// # Errors
+/// Those of `GET /api/v2/admin/backends`.
+pub async fn all_machines(app: &Arc<App>, viewer: AdminViewer) -> Result<Vec<Machine>, ApiError> {
+    all(|cursor| machines(app, viewer, BackendsParameters::after(cursor))).await
 }
 
 /// The enrolment tokens that can be used.

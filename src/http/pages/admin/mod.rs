@@ -1,5 +1,6 @@
 //! The pages of administrators. Each asks the handlers of the administration in the API, which check the role once more.
 
+mod charts;
 mod fleet;
 mod instances;
 mod log;
@@ -39,6 +40,8 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/admin/quarantine", get(quarantine::page))
         .route("/admin/settings", get(settings::page))
         .route("/admin/parts/overview", get(overview::part))
+        .route("/admin/parts/charts", get(charts::part))
+        .route("/admin/parts/fleet-map", get(fleet::map_part))
         .route("/admin/parts/machines", get(fleet::part))
         .route("/admin/parts/machines/{id}", get(fleet::machine_part))
         .route("/admin/parts/enrolment-tokens", get(fleet::tokens_part))

@@ -1,4 +1,4 @@
-//! `GET /admin`: what needs somebody, and the service in numbers.
+//! `GET /admin`: what needs somebody, the service in numbers, and charts.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use dockhost_dashboard::admin::overview::{Overview, OverviewPage};
 
 use super::super::error::PageError;
 use super::super::page::{Page, in_place, read};
-use super::all;
-use super::fleet::machines;
+use super::charts::charts;
+use super::fleet::all_machines;
 use super::viewer::AdminViewer;
-use crate::http::admin::backends::BackendsParameters;
+use crate::http::admin::charts::ChartsParameters;
 use crate::http::admin::instances::InstancesParameters;
 use crate::http::admin::{instances, refusals};
 use crate::http::app::App;
@@ -20,9 +20,14 @@ use crate::http::extract::{Query, ReadPosition};
 use crate::http::queries;
 use crate::http::response::ApiError;
 
-pub async fn page(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Page<OverviewPage>, PageError> {
+pub async fn page(
+    viewer: AdminViewer,
+    State(app): State<Arc<App>>,
+    parameters: Query<ChartsParameters>,
+) -> Result<Page<OverviewPage>, PageError> {
+    let charts = charts(&app, viewer, parameters).await?;
     let (status, overview) = overview(&app, viewer).await?;
-    Ok(Page::with_status(status, OverviewPage { frame: viewer.frame(&app).await?, overview }))
+    Ok(Page::with_status(status, OverviewPage { frame: viewer.frame(&app).await?, overview, charts }))
 }
 
 pub async fn part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Page<Overview>, PageError> {
@@ -32,7 +37,7 @@ pub async fn part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Pa
 
 async fn overview(app: &Arc<App>, viewer: AdminViewer) -> Result<(StatusCode, Overview), ApiError> {
     let (_, Json(health)) = queries::health::get(State(Arc::clone(app))).await;
-    let (status, machines) = in_place(all(|cursor| machines(app, viewer, BackendsParameters::after(cursor))).await);
+    let (status, machines) = in_place(all_machines(app, viewer).await);
     let asked = Query(InstancesParameters::overdue());
     let found = instances::get(viewer.admin, State(Arc::clone(app)), ReadPosition(None), asked).await;
     let (overdue_status, overdue) = in_place(found.and_then(|reply| read(reply.into_data())));

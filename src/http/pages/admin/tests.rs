@@ -12,7 +12,9 @@ use super::super::tests::{open, shown};
 use super::with_parameter;
 use crate::common::clock;
 use crate::event_log::{Append, EventLog as _};
+use crate::http::metrics::record;
 use crate::http::testing::TestApp;
+use crate::metrics::charts::STEP;
 
 const UNKNOWN: &str = "0190b2c4-5a51-7c3e-9d1e-000000000001";
 /// The pages that need no id.
@@ -28,8 +30,10 @@ const PAGES: [&str; 9] = [
     "/admin/settings",
 ];
 /// The parts that need no id, and where each begins.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 11] = [
     ("/admin/parts/overview", "overview"),
+    ("/admin/parts/charts", "charts"),
+    ("/admin/parts/fleet-map", "fleet-map"),
     ("/admin/parts/machines", "machines"),
     ("/admin/parts/enrolment-tokens", "enrolment-tokens"),
     ("/admin/parts/instances", "all-instances"),
@@ -88,6 +92,39 @@ async fn overview_says_what_needs_somebody() {
     let page = open(&app, &admin, "/admin").await;
     assert!(page.text.contains("lab-2: Waits for approval"), "{}", page.text);
     assert!(page.text.contains(&format!("/admin/machines/{id}")), "{}", page.text);
+}
+
+#[tokio::test]
+async fn overview_draws_the_charts_of_the_time_that_is_asked_for() {
+    let app = TestApp::new().await;
+    let admin = app.admin("root").await;
+    let young = open(&app, &admin, "/admin").await;
+    assert!(young.text.contains("No figures yet") && young.text.contains("20 seconds"), "{}", young.text);
+    for step in 0..4 {
+        record(&app.app, STEP * step).await;
+    }
+    for (path, is_hour) in [("/admin", true), ("/admin?range=day", false), ("/admin/parts/charts?range=hour", true)] {
+        let page = open(&app, &admin, path).await;
+        assert_eq!(page.text.contains(r#"id="plot-requests""#), is_hour, "{path}: {}", page.text);
+    }
+    assert_eq!(open(&app, &admin, "/admin?range=year").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for (path, draws) in [("/admin", true), ("/admin/machines", false), ("/console", false)] {
+        let page = open(&app, &admin, path).await;
+        assert_eq!(page.text.contains("uplot.min.js"), draws, "{path}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn machines_page_maps_all_machines_by_their_load() {
+    let app = TestApp::new().await;
+    let admin = app.admin("root").await;
+    let id = app.connected_backend("lab-1", 5).await.id;
+    app.backend("lab-2", 5).await;
+    for path in ["/admin/machines?limit=1", "/admin/parts/fleet-map", "/admin"] {
+        let page = open(&app, &admin, path).await;
+        assert_eq!(page.text.matches(r#"class="cell "#).count() - page.text.matches("<i class").count(), 2, "{path}");
+        assert!(page.text.contains(&format!(r#"href="/admin/machines/{id}" title="lab-1: Connected, "#)), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub enum Step {
     Stop(ContainerId),
     /// Report that the desired state is reached, or why it can't be.
     Report(ReportKind),
+    /// Report that the container with the instance's files is gone, if the assignment is current.
+    ReportGone(AgentError),
 }
 
 /// The next step towards the assignment, given all containers of its instance (`actual`, in any order).
@@ -60,7 +62,7 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
     if let Some(expected) = expected_container_id(assignment)
         && !container.has_id(expected)
     {
-        return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
+        return Step::ReportGone(container_gone(expected));
     }
     let id = container.id.clone();
     // Before the start of a stopped one, so that a key that was removed does not log in for a moment. A container that has
@@ -91,7 +93,7 @@ fn has_other_keys(assignment: &Assignment, container: &Container) -> bool {
 /// The step if no container exists.
 fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step {
     if let Some(expected) = expected_container_id(assignment) {
-        return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
+        return Step::ReportGone(container_gone(expected));
     }
     match (&assignment.container, capacity) {
         (None, _) => Step::Report(ReportKind::InstanceFailed(agent_error(

@@ -109,8 +109,8 @@ pub struct ContainerSpec {
     pub authorized_keys: Option<AuthorizedKeys>,
     /// Its resource limits.
     pub limits: Limits,
-    /// The id of this placement's container, once reported. If no such container exists, the agent must report
-    /// `instance-failed` with the code `container_gone`; a new container would hide that the files are lost.
+    /// The id of this placement's container, once reported. If no such container exists, the agent confirms the assignment and
+    /// reports `instance-failed` with the code `container_gone`; a new container would hide that the files are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// What to do when the container ends though it should run; `on-failure` if absent.

@@ -45,6 +45,8 @@ class Instance:
             return None
         spec, own = wanted["container"], next((one for one in found if one["placement"] == wanted["placement"]), None)
         if spec.get("containerId") not in (None, own and own["id"]):
+            if not await self.stands(wanted):
+                return None
             raise Failed("container_gone", "the container with the files of the instance does not exist")
         if own is None:
             return await self.create(wanted)
@@ -72,14 +74,19 @@ class Instance:
             others = await self.engine.list()
             if len(others) >= self.backend.max:
                 return about(wanted, "instance-refused", code="no_capacity", message=f"it has {len(others)} containers")
-            if not await self.backend.stands(wanted):  # an obsolete one; what is wanted now follows
-                if self.assignment is wanted:
-                    self.assignment = None
+            if not await self.stands(wanted):
                 return None
             used = {one["ports"]["ssh"] for one in others}
             port = next(port for port in range(self.backend.first_port, 65000, 3) if port not in used)
             await self.engine.create(wanted, port, wanted["container"].get("image", self.backend.image))
         return await self.reconcile()
+
+    async def stands(self, wanted):
+        """Whether the assignment is current. An obsolete one is forgotten; what is wanted now follows."""
+        stands = await self.backend.stands(wanted)
+        if not stands and self.assignment is wanted:
+            self.assignment = None
+        return stands
 
 
 def about(assignment, kind, **members):

@@ -18,6 +18,9 @@ use crate::step::agent_error;
 
 /// First and longest delay before the server is asked again whether an assignment is current.
 const CONFIRM_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// After an obsolete assignment, the worker of the instance waits for this long. If the broker delivers the past of an instance,
+/// only the newest assignment that arrives meanwhile is asked about, so that the server does not take the agent for hostile.
+const OBSOLETE_PAUSE: Duration = Duration::from_secs(1);
 /// Starts per run, after which a container that stops right after each start is reported as failed.
 const MAX_STARTS_PER_RUN: u32 = 3;
 /// Port changes per run, each made because another process used the allocated ports.
@@ -101,8 +104,9 @@ impl<R: Runtime> Reconciler<R> {
         ImageWait::Fetching(progress)
     }
 
-    /// Asks the server, until it answers, whether the assignment is current; false once a newer one has arrived.
-    async fn is_current(&self, assignment: &Assignment) -> bool {
+    /// Asks the server, until it answers, whether the assignment is current; false once a newer one has arrived. Takes a while if
+    /// it is not.
+    pub(super) async fn is_current(&self, assignment: &Assignment) -> bool {
         let ask = || self.0.confirmer.is_current(assignment);
         let answer = ask
             .retry(backoff(CONFIRM_BACKOFF))
@@ -114,7 +118,8 @@ impl<R: Runtime> Reconciler<R> {
             .await;
         if let Ok(false) = answer {
             tracing::info!(instance = %assignment.instance_id, placement = assignment.placement,
-                generation = assignment.generation, "assignment is obsolete; not creating a container");
+                generation = assignment.generation, "the assignment is obsolete; ignoring it");
+            tokio::time::sleep(OBSOLETE_PAUSE).await;
         }
         answer.unwrap_or(false)
     }

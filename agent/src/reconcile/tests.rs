@@ -449,6 +449,33 @@ async fn reconciler_obsolete_assignment_creates_no_container() {
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 2);
 }
 
+/// A node of the broker that was replaced by an empty one delivers each assignment that an instance once had. Of them, the server
+/// may not be told hundreds of times that the container is gone.
+#[tokio::test(start_paused = true)]
+async fn reconciler_delivered_the_past_of_a_deleted_instance_reports_nothing_and_asks_rarely() {
+    let fixture = fixture(Fake::default(), 10);
+    fixture.confirmer.obsolete.store(true, Ordering::Relaxed);
+    for generation in 1..=100 {
+        let desired = if generation % 2 == 0 { DesiredState::Stopped } else { DesiredState::Running };
+        let mut past = assignment(1, generation, desired);
+        past.container.as_mut().unwrap().container_id = (generation > 1).then(|| "c1".to_owned());
+        fixture.reconciler.assign(past);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fixture.wait_until_idle().await;
+    assert_eq!((fixture.reports.count(), fixture.fake.created.load(Ordering::Relaxed)), (0, 0));
+    // For five seconds, once a second.
+    let asked = fixture.confirmer.requests.load(Ordering::Relaxed);
+    assert!(asked <= 7, "asked {asked} times");
+    assert!(fixture.reconciler.0.entries().is_empty(), "an obsolete assignment leaves no entry");
+    // What is current is reported.
+    fixture.confirmer.obsolete.store(false, Ordering::Relaxed);
+    let mut current = assignment(1, 101, DesiredState::Running);
+    current.container.as_mut().unwrap().container_id = Some("c1".to_owned());
+    fixture.reconciler.assign(current);
+    fixture.reports.failure("container_gone").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn reconciler_unconfirmed_assignment_creates_no_container() {
     let fixture = fixture(Fake::default(), 10);

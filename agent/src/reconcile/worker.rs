@@ -212,6 +212,9 @@ impl<R: Runtime> Reconciler<R> {
         match next_step(assignment, &actual, capacity) {
             Step::Ignore => return Ok(Some(Outcome::NoReport)),
             Step::Report(kind) => return Ok(Some(Outcome::Report(kind))),
+            // A node of the broker that catches up may deliver each assignment that an instance once had.
+            Step::ReportGone(_) if !self.is_current(assignment).await => return Ok(Some(Outcome::Obsolete)),
+            Step::ReportGone(error) => return Ok(Some(Outcome::Report(ReportKind::InstanceFailed(error)))),
             Step::Remove(id) => ignore_not_found(self.with_permit(runtime.remove(&id)).await)?,
             Step::Stop(id) => ignore_not_found(self.with_permit(runtime.stop(&id)).await)?,
             Step::Create => return self.create(assignment, attempts).await,

@@ -85,7 +85,7 @@ fn step_with_changed_keys_replaces_them_before_anything_else_and_once() {
 }
 
 fn is_container_gone(step: &Step) -> bool {
-    matches!(step, Step::Report(ReportKind::InstanceFailed(error)) if error.code.as_str() == "container_gone")
+    matches!(step, Step::ReportGone(error) if error.code.as_str() == "container_gone")
 }
 
 #[test]
@@ -235,7 +235,7 @@ impl Model {
     /// Executes one step as a runtime would, and checks that the step was allowed.
     fn execute(&mut self, step: &Step, assignment: &Assignment) -> Result<(), TestCaseError> {
         match step {
-            Step::Ignore | Step::Report(_) => {}
+            Step::Ignore | Step::Report(_) | Step::ReportGone(_) => {}
             Step::Remove(id) => {
                 let victim = self.containers.iter().find(|container| container.id == *id);
                 let victim = victim.ok_or_else(|| TestCaseError::fail("removes a container that does not exist"))?;
@@ -319,7 +319,7 @@ proptest! {
             }
         }
         let last = (0..8).find_map(|_| match next_step(&assigned, &model.containers, capacity) {
-            last @ (Step::Ignore | Step::Report(_)) => Some(Ok(last)),
+            last @ (Step::Ignore | Step::Report(_) | Step::ReportGone(_)) => Some(Ok(last)),
             next => model.execute(&next, &assigned).err().map(Err),
         });
         let last = last.ok_or_else(|| TestCaseError::fail("not converged after 8 steps"))??;

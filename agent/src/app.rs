@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::room::Resources;
+use dockhost_domain::wire::MachineSize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +17,10 @@ use crate::capacity::Capacity;
 use crate::clock;
 use crate::config::{Config, RuntimeKind};
 use crate::confirm::ConfirmClient;
-use crate::connect::{ConnectError, ReportPublisher, connect};
+use crate::connect::{ConnectError, ReportPublisher, ServerAddr, connect};
 use crate::container::Container;
-use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats, say_goodbye};
+use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, Vitals, run_heartbeats, say_goodbye};
 use crate::hold::Hold;
-use crate::key::ApiKey;
 use crate::key_store::KeyStore;
 use crate::machine_size;
 use crate::machine_status::SharedStatus;
@@ -38,18 +38,52 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Time for the client to write its last messages. Without a connection it would wait for the next one.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Runs the agent until `stop`. It leaves the containers as they are.
+/// An agent, but for its runtime.
+pub struct Agent {
+    /// The broker.
+    pub servers: Vec<ServerAddr>,
+    /// The backend's key.
+    pub keys: KeyStore,
+    /// Whether the agent ends when the broker refuses the key, instead of trying again.
+    pub exit_on_refused: bool,
+    /// The most containers.
+    pub max_containers: u32,
+    /// What the machine has for containers, if that is known.
+    pub size: Option<MachineSize>,
+    /// Where clients reach the machine.
+    pub address: AdvertisedAddress,
+    /// The machine's load and memory.
+    pub vitals: Vitals,
+    /// Limits and intervals.
+    pub reconcile: ReconcileConfig,
+}
+
+/// Runs the agent of this configuration until `stop`. It leaves the containers as they are.
 ///
 /// # Errors
 /// If no runtime is available, or if the broker refuses the key and `--exit-on-refused` is set
 /// ([`ConnectError::Refused`]).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    end_in_time(run_configured(config, stop.clone()), &stop).await
+}
+
+/// Runs an agent with this runtime until `stop`. It leaves the containers as they are.
+///
+/// # Errors
+/// If the runtime can't list its containers, or if the broker refuses the key and the agent is to end then
+/// ([`ConnectError::Refused`]).
+pub async fn run_with<R: Runtime>(runtime: R, agent: Agent, stop: CancellationToken) -> anyhow::Result<()> {
+    end_in_time(run_to_end(runtime, agent, stop.clone()), &stop).await
+}
+
+/// Waits for an agent to end, after `stop` for at most [`SHUTDOWN_TIMEOUT`].
+async fn end_in_time(agent: impl Future<Output = anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<()> {
     let timeout = async {
         stop.cancelled().await;
         tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     };
     tokio::select! {
-        result = run_to_end(config, stop.clone()) => result,
+        result = agent => result,
         () = timeout => {
             tracing::warn!("stopped without waiting any longer for the container engine or the broker");
             Ok(())
@@ -57,10 +91,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     }
 }
 
-async fn run_to_end(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run_configured(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let key = config.api_key.parse()?;
     let backend = key.backend();
-    let status = SharedStatus::default();
+    let agent = |reconcile| Agent {
+        servers: config.nats_url.clone(),
+        keys: KeyStore::open(&config.state_dir, key.clone()),
+        exit_on_refused: config.exit_on_refused,
+        max_containers: config.max_containers,
+        size: machine_size::of(&config),
+        address: match &config.lan_ip {
+            Some(configured) => AdvertisedAddress::Configured(configured.clone()),
+            None => AdvertisedAddress::Detected(config.nats_url.clone()),
+        },
+        vitals: Vitals::Measured,
+        reconcile: ReconcileConfig { resync_interval: config.resync_interval(), ..reconcile },
+    };
+    tracing::info!(ports = %config.ports, "containers are reached at these ports");
     if config.runtime == Some(RuntimeKind::Simulated) {
         let options = SimulationOptions {
             ports: config.ports,
@@ -70,20 +117,15 @@ async fn run_to_end(config: Config, stop: CancellationToken) -> anyhow::Result<(
         let seed = backend.uuid().as_u128();
         let runtime = SimulatedRuntime::open(&config.state_dir, &backend.to_string(), seed, options)
             .with_context(|| format!("could not open the simulated containers in {}", config.state_dir.display()))?;
-        let reconcile = ReconcileConfig {
-            max_operations: 1024,
-            resync_interval: config.resync_interval(),
-            ..ReconcileConfig::default()
-        };
-        return run_with(runtime, reconcile, status, &config, &key, stop).await;
+        let agent = agent(ReconcileConfig { max_operations: 1024, ..ReconcileConfig::default() });
+        return run_to_end(runtime, agent, stop).await;
     }
-    let opened = tokio::select! {
+    let runtime = tokio::select! {
         opened = open_engine(&config, backend) => opened?,
         // Nothing has begun yet.
         () = stop.cancelled() => return Ok(()),
     };
-    let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
-    run_with(opened, reconcile, status, &config, &key, stop).await
+    run_to_end(runtime, agent(ReconcileConfig::default()), stop).await
 }
 
 async fn open_engine(config: &Config, backend: BackendId) -> anyhow::Result<DockerRuntime> {
@@ -107,16 +149,11 @@ fn keys_dir(state_dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(state_dir.join("keys"))
 }
 
-async fn run_with<R: Runtime>(
-    runtime: R,
-    reconcile: ReconcileConfig,
-    status: SharedStatus,
-    config: &Config,
-    key: &ApiKey,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+async fn run_to_end<R: Runtime>(runtime: R, agent: Agent, stop: CancellationToken) -> anyhow::Result<()> {
+    let Agent { servers, keys, exit_on_refused, max_containers, size, address, vitals, reconcile } = agent;
+    let (key, status) = (keys.current(), SharedStatus::default());
     let run = clock::random_run_id();
-    let capacity = Arc::new(Capacity::new(config.max_containers, machine_size::of(config)));
+    let capacity = Arc::new(Capacity::new(max_containers, size));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
     // Listed before the first heartbeat, which contains the number of containers.
     let listed = runtime.list(None).await.context("could not list the containers")?;
@@ -127,19 +164,17 @@ async fn run_with<R: Runtime>(
         backend = %key.backend(),
         %run,
         runtime = runtime.kind(),
-        ports = %config.ports,
         containers = capacity.used(),
         "starting"
     );
 
-    let keys = KeyStore::open(&config.state_dir, key.clone());
-    let broker = match connect(&config.nats_url, &keys, config.exit_on_refused, &refused, &stop).await {
+    let broker = match connect(&servers, &keys, exit_on_refused, &refused, &stop).await {
         Ok(broker) => broker,
         Err(ConnectError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let publisher = ReportPublisher::new(&broker, key, run);
-    let confirmer = ConfirmClient::new(broker.client.clone(), key, run);
+    let publisher = ReportPublisher::new(&broker, &key, run);
+    let confirmer = ConfirmClient::new(broker.client.clone(), &key, run);
     let reconciler = Reconciler::new(
         runtime,
         Arc::clone(&capacity),
@@ -149,10 +184,6 @@ async fn run_with<R: Runtime>(
         reconcile,
         stop.clone(),
     );
-    let address = match &config.lan_ip {
-        Some(configured) => AdvertisedAddress::Configured(configured.clone()),
-        None => AdvertisedAddress::Detected(config.nats_url.clone()),
-    };
     let end = async {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
@@ -170,6 +201,7 @@ async fn run_with<R: Runtime>(
         run,
         runtime: kind,
         address,
+        vitals,
         capacity: &capacity,
         status: &status,
         ssh: &ssh,
@@ -179,7 +211,7 @@ async fn run_with<R: Runtime>(
     let ((), (), (), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),
-        run_heartbeats(broker.clone(), key, &heartbeats, &changed, &stop),
+        run_heartbeats(broker.clone(), &key, &heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
         reconciler.watch_connections(&ssh),
         reconciler.run(),
@@ -189,7 +221,7 @@ async fn run_with<R: Runtime>(
         end,
     );
     let last_messages = async {
-        say_goodbye(&broker.client, key, &heartbeats).await;
+        say_goodbye(&broker.client, &key, &heartbeats).await;
         broker.client.flush().await
     };
     match tokio::time::timeout(FLUSH_TIMEOUT, last_messages).await {

@@ -206,7 +206,7 @@ impl<R: Runtime> Session<'_, R> {
         broker.connections.mark_unchanged();
         let client = broker.client.clone();
         let welcome = tokio::select! {
-            welcome = hello(&client, &key, run) => welcome,
+            welcome = hello(&client, &key, run, keys.takes_others()) => welcome,
             // The answer to a request on the old connection would never arrive.
             _ = broker.connections.changed() => return SessionEnd::Reconnected,
         };
@@ -280,12 +280,13 @@ impl<R: Runtime> Session<'_, R> {
     }
 }
 
-async fn hello(client: &Client, key: &ApiKey, run: AgentRunId) -> Result<Welcome, SessionEnd> {
+/// Says hello. The answer may have another key, if this agent `takes_keys`.
+async fn hello(client: &Client, key: &ApiKey, run: AgentRunId, takes_keys: bool) -> Result<Welcome, SessionEnd> {
     let subject = Channel::Hello(key.backend()).to_string();
     let hello = Hello {
         agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")),
         agent_run: Some(run),
-        key_digest: Some(key_digest(key.reveal())),
+        key_digest: takes_keys.then(|| key_digest(key.reveal())),
     };
     let welcome: Welcome = request(client, subject, &hello, HELLO_TIMEOUT).await?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }

@@ -58,7 +58,7 @@ pub struct Config {
     pub image: String,
 
     /// Host ports that containers may publish, three per container.
-    #[arg(long, env = "DOCKHOST_PORTS", value_name = "FIRST-LAST", default_value = "20000-29999")]
+    #[arg(long, env = "DOCKHOST_PORTS", value_name = "FIRST-LAST", default_value_t = PortRange::default())]
     pub ports: PortRange,
 
     /// Maximum number of containers, running or not; the limit given at sign-up may be lower.

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+pub use async_nats::ServerAddr;
 use async_nats::{
-    Auth, Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderValue, Request, ServerAddr,
-    ServerError,
+    Auth, Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderValue, Request, ServerError,
 };
 use backon::Retryable;
 use bytes::Bytes;

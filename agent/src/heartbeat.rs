@@ -76,6 +76,32 @@ fn local_address_towards(target: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// Whose load and memory the heartbeats have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vitals {
+    /// Those of the machine that this agent runs on.
+    Measured,
+    /// The containers run on a machine that does not say them; they are sent as 0.
+    Unknown,
+}
+
+impl Vitals {
+    /// The machine, if it is measured and has statistics.
+    fn machine(self) -> Option<System> {
+        match self {
+            Self::Measured => System::new().ok(),
+            Self::Unknown => None,
+        }
+    }
+
+    fn load(self) -> f64 {
+        match self {
+            Self::Measured => load(),
+            Self::Unknown => 0.0,
+        }
+    }
+}
+
 /// What the heartbeats are made of.
 pub struct HeartbeatSource<'a> {
     /// This run of the agent.
@@ -84,6 +110,8 @@ pub struct HeartbeatSource<'a> {
     pub runtime: &'static str,
     /// Where clients reach this machine.
     pub address: AdvertisedAddress,
+    /// Its load and memory.
+    pub vitals: Vitals,
     /// The containers and their limit.
     pub capacity: &'a Capacity,
     /// Whether this machine can run containers now.
@@ -104,7 +132,7 @@ impl HeartbeatSource<'_> {
             max_containers: self.capacity.max(),
             runtime: ShortText::cleaned(self.runtime),
             agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")),
-            load: load(),
+            load: self.vitals.load(),
             memory,
             at: clock::now(),
             agent_run: Some(self.run),
@@ -123,7 +151,7 @@ pub async fn say_goodbye(client: &Client, key: &ApiKey, source: &HeartbeatSource
         return;
     }
     let here = source.address.resolve().await;
-    let memory = System::new().ok().as_mut().map_or(0.0, memory);
+    let memory = source.vitals.machine().as_mut().map_or(0.0, memory);
     let heartbeat = Heartbeat { leaving: true, ..source.heartbeat(here, memory) };
     match serde_json::to_vec(&heartbeat) {
         Ok(body) => {
@@ -147,7 +175,7 @@ pub async fn run_heartbeats(
     let mut status_changes = source.status.changes();
     let subject = Channel::Heartbeat(key.backend()).to_string();
     // On a machine without memory statistics, the memory is reported as 0.
-    let mut machine = System::new().ok();
+    let mut machine = source.vitals.machine();
     let mut here = source.address.resolve().await;
     let mut question: Option<AbortOnDropHandle<()>> = None;
     loop {

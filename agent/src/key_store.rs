@@ -2,7 +2,7 @@
 //!
 //! When an administrator rotates the key, or the server's secret changes, the answer to a hello has the new one. It is
 //! stored in the agent's directory, so that the agent has it after a restart, too, and used from the next connection on.
-//! If another key is configured later, it is used instead of the stored one.
+//! If another key is configured later, it is used instead of the stored one. An agent that can't store a key keeps its own.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -20,6 +20,12 @@ use crate::replace_file::replace_file;
 #[derive(Debug, Clone)]
 pub struct KeyStore {
     current: Arc<RwLock<Current>>,
+    /// Where another key is stored; `None` if there is no place for one.
+    place: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
     /// The digest of the configured key.
     configured: KeyDigest,
     path: PathBuf,
@@ -60,7 +66,19 @@ impl KeyStore {
             tracing::info!(path = %path.display(), "using the stored API key, which has replaced the configured one");
         }
         let current = Current { key: stored.unwrap_or(configured), unsaved: false };
-        Self { current: Arc::new(RwLock::new(current)), configured: digest, path }
+        Self { current: Arc::new(RwLock::new(current)), place: Some(Place { configured: digest, path }) }
+    }
+
+    /// This key and no other: whoever has it can't be given one.
+    #[must_use]
+    pub fn fixed(key: ApiKey) -> Self {
+        Self { current: Arc::new(RwLock::new(Current { key, unsaved: false })), place: None }
+    }
+
+    /// Whether a key that the server gives is used.
+    #[must_use]
+    pub const fn takes_others(&self) -> bool {
+        self.place.is_some()
     }
 
     /// The key in use.
@@ -69,8 +87,12 @@ impl KeyStore {
         self.current.read().unwrap_or_else(PoisonError::into_inner).key.clone()
     }
 
-    /// Uses and stores a key that the server has given. One of another backend is ignored.
+    /// Uses and stores a key that the server has given. One of another backend is ignored, and any if there is no place for
+    /// it.
     pub fn replace(&self, text: &str) {
+        if !self.takes_others() {
+            return;
+        }
         let Some(key) = text.parse::<ApiKey>().ok().filter(|key| key.backend() == self.current().backend()) else {
             tracing::error!("ignoring an API key of the server that is not of this backend");
             return;
@@ -81,19 +103,20 @@ impl KeyStore {
 
     /// Stores the key in use if that has failed before. The server does not give it again to an agent that has it.
     pub fn save(&self) {
+        let Some(Place { configured, path }) = &self.place else { return };
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if !current.unsaved {
             return;
         }
-        let stored = Stored { replaces: self.configured.clone(), api_key: current.key.reveal().to_owned() };
-        match write(&self.path, &stored) {
+        let stored = Stored { replaces: configured.clone(), api_key: current.key.reveal().to_owned() };
+        match write(path, &stored) {
             Ok(()) => {
                 current.unsaved = false;
-                tracing::info!(path = %self.path.display(), "the API key has changed; stored the new one");
+                tracing::info!(path = %path.display(), "the API key has changed; stored the new one");
             }
             Err(error) => tracing::error!(
                 %error,
-                path = %self.path.display(),
+                path = %path.display(),
                 "the API key has changed, and could not be stored: this agent has it until it ends, and tries again with \
                  its next connection; if it ends before, give it the current key of `backend/signin`"
             ),
@@ -135,6 +158,18 @@ mod tests {
         KeyStore::open(dir, configured.parse().unwrap())
     }
 
+    fn path(store: &KeyStore) -> &Path {
+        &store.place.as_ref().unwrap().path
+    }
+
+    #[test]
+    fn key_store_that_is_fixed_takes_no_other_key() {
+        let store = KeyStore::fixed(key(1, 1).parse().unwrap());
+        store.replace(&key(1, 2));
+        store.save();
+        assert_eq!((store.current().reveal(), store.takes_others()), (key(1, 1).as_str(), false));
+    }
+
     #[test]
     fn key_store_keeps_a_replacement_until_another_key_is_configured() {
         let dir = tempfile::tempdir().unwrap();
@@ -143,7 +178,7 @@ mod tests {
         assert_eq!(store.current().reveal(), key(1, 1));
         store.clone().replace(&key(1, 2));
         assert_eq!(store.current().reveal(), key(1, 2), "clones share it");
-        let file = fs::metadata(&store.path).unwrap();
+        let file = fs::metadata(path(&store)).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
         // After a restart, and after a further replacement.
         let again = open(&state, &key(1, 1));
@@ -176,7 +211,7 @@ mod tests {
             store.replace(&text);
             assert_eq!(store.current().reveal(), key(1, 1), "{text}");
         }
-        fs::write(&store.path, b"{").unwrap();
+        fs::write(path(&store), b"{").unwrap();
         assert_eq!(open(dir.path(), &key(1, 1)).current().reveal(), key(1, 1));
     }
 }

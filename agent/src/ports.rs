@@ -21,6 +21,12 @@ pub struct PortRange {
     last: u16,
 }
 
+impl Default for PortRange {
+    fn default() -> Self {
+        Self { first: 20000, last: 29999 }
+    }
+}
+
 /// The text is not a valid port range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid port range {0:?}: expected at least three ports from 1024 upward, such as 20000-29999")]
@@ -115,6 +121,7 @@ mod tests {
     #[test]
     fn port_range_parse_accepts_what_display_writes() {
         assert_eq!(range("20000-29999").to_string(), "20000-29999");
+        assert_eq!(PortRange::default(), range("20000-29999"));
         assert_eq!(range("20000-29999").blocks(), 3333);
         for text in ["", "20000", "20000-20001", "29999-20000", "22-1000", "20000-70000", "a-b"] {
             assert!(text.parse::<PortRange>().is_err(), "{text:?} was accepted");

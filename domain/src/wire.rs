@@ -215,7 +215,7 @@ pub struct Heartbeat {
     pub containers: u32,
     /// The backend's capacity.
     pub max_containers: u32,
-    /// `docker`, `podman` or `simulated`.
+    /// `docker`, `podman`, `simulated` or `socketio`.
     pub runtime: ShortText,
     /// The agent's version.
     pub agent_version: ShortText,

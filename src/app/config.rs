@@ -81,6 +81,9 @@ pub struct ApiArgs {
     /// Serve the API's document at /api/openapi.json and its pages at /api/docs.
     #[arg(long, env = "DOCKHOST_API_DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub api_docs: bool,
+    /// Serve backends that speak Socket.IO, as those of DockHostV2 do.
+    #[arg(long, env = "DOCKHOST_SOCKETIO_BACKENDS", value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
+    pub socketio_backends: bool,
 }
 
 /// How many connections clients may have.
@@ -376,6 +379,12 @@ mod tests {
         assert_eq!(streams(&["--max-connections=100"]).total, 75);
         let both = ["--max-event-streams=5", "--max-event-streams-per-user=2"];
         assert_eq!(streams(&both), MaxStreams { total: 5, per_user: 2 });
+    }
+
+    #[test]
+    fn socketio_backends_are_off_by_default() {
+        assert!(!parse(&[]).api.socketio_backends);
+        assert!(parse(&["--socketio-backends=true"]).api.socketio_backends);
     }
 
     #[test]

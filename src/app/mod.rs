@@ -113,8 +113,15 @@ async fn start(
     tasks::start_election(supervisor, &replica, args, kick, stages.announced.clone()).await?;
 
     let limits = tasks::start_limits(supervisor, &replica, args);
-    let app =
-        startup::http_app(args, sign_up, limits, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
+    let app = startup::http_app(
+        (args, urls),
+        sign_up,
+        limits,
+        &replica,
+        &user_tokens,
+        &backend_tokens,
+        (stages.clone(), is_tls),
+    )?;
     tasks::start_refusals(supervisor, &app);
     tasks::start_metrics(supervisor, &replica, &app, &args.metrics, stages).await?;
     replica.follower.wait_until_caught_up().await;
@@ -134,6 +141,7 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         database = storage.database.name(urls),
         frontend = if api.frontend_url.is_empty() { "none".to_owned() } else { api.frontend_url.join(",") },
         trusted_proxies = ?api.trusted_proxies,
+        socketio_backends = api.socketio_backends,
         "started"
     );
     tracing::info!(

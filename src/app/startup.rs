@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_nats::jetstream;
 use dockhost_domain::room::Overcommit;
+use dockhost_gateway::socket::Broker as SocketIoBroker;
 use dockhost_projections::store::MongoStore;
 use futures::TryFutureExt;
 use secrecy::SecretString;
@@ -167,7 +168,7 @@ impl Replica {
 
 /// What the HTTP handlers work with.
 pub fn http_app(
-    args: &ServerArgs,
+    (args, urls): (&ServerArgs, &ServiceUrls),
     sign_up: SignUp,
     limits: Arc<RateLimits>,
     replica: &Replica,
@@ -226,6 +227,7 @@ pub fn http_app(
             api_docs: args.api.api_docs,
             metrics_token: args.metrics.metrics_token.clone(),
             in_force: args.in_force.clone(),
+            socketio_backends: args.api.socketio_backends.then(|| SocketIoBroker::parse(&urls.nats_url)).transpose()?,
         },
         stages,
         started: Instant::now(),

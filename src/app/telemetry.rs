@@ -2,7 +2,7 @@
 //!
 //! `RUST_LOG` filters it, or else `DEBUG` (`dockhost:*`, `dockhost:auth,dockhost:leader`): an area is one of those of
 //! `common::areas`, with the modules that belong to it, or a module of this crate. No filter shows what users entered:
-//! DockHost logs ids, and the level of the broker's client is limited.
+//! DockHost logs ids, and the levels of libraries that log messages are limited.
 
 use std::io::IsTerminal;
 use std::str::FromStr;
@@ -19,8 +19,9 @@ use crate::common::areas;
 /// The broker's client reports a failed connection as an event too, which `broker::connect` logs; and one is expected at
 /// the start (`broker::access`).
 const DEFAULT_FILTER: &str = "warn,dockhost=info,async_nats::connector=off";
-/// Below this level the broker's client logs whole messages, with SSH keys and names of instances.
-const BROKER_CLIENT_LIMIT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
+/// Below INFO these libraries log whole messages: the broker's client those with SSH keys and names of instances, Socket.IO those
+/// with tokens and API keys.
+const LIMITED_LIBRARIES: [&str; 3] = ["async_nats", "engineioxide", "socketioxide"];
 
 /// The modules that belong to areas, beside the lines that have the area as their target.
 const MODULES: [(&str, &[&str]); 3] = [
@@ -32,6 +33,7 @@ const MODULES: [(&str, &[&str]); 3] = [
             "dockhost::leader::intake",
             "dockhost::leader::liveness",
             "dockhost::replica::heartbeat_registry",
+            "dockhost::http::sockets::backends",
         ],
     ),
     (areas::CONTAINER, &["dockhost::leader::dispatcher", "dockhost::leader::timers"]),
@@ -103,7 +105,8 @@ pub fn start(format: Format) {
 
 /// Hides what could contain personal values.
 fn secrecy_filter() -> Targets {
-    Targets::new().with_default(LevelFilter::TRACE).with_target(BROKER_CLIENT_LIMIT.0, BROKER_CLIENT_LIMIT.1)
+    let limits = LIMITED_LIBRARIES.map(|library| (library, LevelFilter::INFO));
+    Targets::new().with_default(LevelFilter::TRACE).with_targets(limits)
 }
 
 #[cfg(test)]
@@ -111,9 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrecy_filter_hides_messages_of_the_broker() {
+    fn secrecy_filter_hides_messages_of_the_broker_and_of_socket_io() {
         let filter = secrecy_filter();
-        for target in ["async_nats", "async_nats::connection", "async_nats::jetstream::context"] {
+        let of_sockets = ["engineioxide::transport::polling", "socketioxide::client"];
+        for target in
+            ["async_nats", "async_nats::connection", "async_nats::jetstream::context"].into_iter().chain(of_sockets)
+        {
             assert!(filter.would_enable(target, &tracing::Level::INFO), "{target}");
             assert!(!filter.would_enable(target, &tracing::Level::DEBUG), "{target}");
         }

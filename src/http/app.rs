@@ -9,6 +9,7 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::sizes::Offer;
 use dockhost_domain::tenancy::Policy;
 use dockhost_environment::settings::Setting;
+use dockhost_gateway::socket::Broker as SocketIoBroker;
 use dockhost_projections::model::ReadModel;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -87,6 +88,8 @@ pub struct Settings {
     pub metrics_token: Option<MetricsToken>,
     /// All settings of this process, for administrators; without secrets.
     pub in_force: Vec<Setting>,
+    /// The broker that the agents of Socket.IO backends connect to; none if there are no such backends.
+    pub socketio_backends: Option<SocketIoBroker>,
 }
 
 /// When cookies have `SameSite=None`, so that pages of other sites can use them.

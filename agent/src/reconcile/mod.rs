@@ -178,6 +178,7 @@ impl<R: Runtime> Reconciler<R> {
         }
         tracing::info!(%instance, placement = assignment.placement, generation = assignment.generation,
             desired = ?assignment.desired, "received an assignment");
+        self.0.runtime.assigned(&assignment);
         let is_same = |current: &Assignment| {
             (current.placement, current.generation) == (assignment.placement, assignment.generation)
         };

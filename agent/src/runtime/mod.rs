@@ -117,8 +117,12 @@ pub fn container_name(instance: InstanceId, placement: u32) -> String {
 
 /// Runs containers. Starting a running container or stopping a stopped one succeeds.
 pub trait Runtime: Send + Sync + 'static {
-    /// `docker`, `podman` or `simulated`.
+    /// `docker`, `podman`, `simulated` or `socketio`.
     fn kind(&self) -> &'static str;
+
+    /// Is told of each assignment before anything is done for it: a runtime whose engine can't list its containers learns
+    /// here which ones there are.
+    fn assigned(&self, _assignment: &Assignment) {}
 
     /// The containers of this backend, or of one instance. A running one is listed as
     /// [`crate::container::ContainerState::Starting`] unless the runtime knows that its SSH server answers.

@@ -45,27 +45,32 @@ impl ClientAddress {
         })
     }
 
-    /// The client of a request. `X-Forwarded-For` counts only as far as proxies that are trusted wrote it: from the right,
-    /// up to the first address that is not one of theirs.
+    /// The client of a request; see [`address_of`].
     pub fn of_request(extensions: &Extensions, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Self {
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
-        let is_trusted = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
-        let mut client = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or("")).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-            if !is_trusted(&client) {
-                break;
-            }
-            // Some proxies add the port.
-            let hop = hop.trim();
-            let address = hop.parse().or_else(|_| hop.parse().map(|address: SocketAddr| address.ip()));
-            match address {
-                Ok(address) => client = address.to_canonical(),
-                Err(_) => break,
-            }
-        }
-        Self::of(client)
+        Self::of(address_of(extensions, headers, trusted_proxies))
     }
+}
+
+/// The address that a request comes from. `X-Forwarded-For` counts only as far as proxies that are trusted wrote it: from the
+/// right, up to the first address that is not one of theirs.
+pub fn address_of(extensions: &Extensions, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let is_trusted = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let mut client = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or("")).collect();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        if !is_trusted(&client) {
+            break;
+        }
+        // Some proxies add the port.
+        let hop = hop.trim();
+        let address = hop.parse().or_else(|_| hop.parse().map(|address: SocketAddr| address.ip()));
+        match address {
+            Ok(address) => client = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    client
 }
 
 impl FromRequestParts<Arc<App>> for ClientAddress {

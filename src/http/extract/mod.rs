@@ -24,7 +24,7 @@ pub use caller::{
     BACKEND_COOKIE, BackendCredential, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser,
     USER_COOKIE, api_key_validity, bearer_of, principal,
 };
-pub use client_address::ClientAddress;
+pub use client_address::{ClientAddress, address_of};
 pub use device::Device;
 pub use given::given;
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
 use super::session_id::{Owner, SessionId};
-use super::{MAX_SENT, PATH, PING_INTERVAL, PING_TIMEOUT, Protocol};
+use super::{MAX_SENT, PATH, PING_INTERVAL, PING_TIMEOUT, Protocols};
 use crate::common::error::Cause;
 
 /// The beginning of the subjects of these requests; the replica's name follows.
@@ -87,11 +87,11 @@ impl Peers {
     ///
     /// # Errors
     /// The subscription could not be made.
-    pub async fn serve(&self, owner: &Owner, protocol: &Protocol) -> Result<(), SubscribeError> {
+    pub async fn serve(&self, owner: &Owner, protocols: &Protocols) -> Result<(), SubscribeError> {
         let questions = self.0.subscribe(subject(owner)).await?;
         let answers = questions.for_each_concurrent(MAX_CONCURRENT, |question| async move {
             let Some(reply) = question.reply else { return };
-            match answer(&question.payload, protocol).await {
+            match answer(&question.payload, protocols).await {
                 Ok(answer) => {
                     // Without the broker, nobody waits for it any more.
                     let _ = self.0.publish(reply, answer.into()).await;
@@ -103,13 +103,13 @@ impl Peers {
     }
 }
 
-async fn answer(question: &[u8], protocol: &Protocol) -> Result<Vec<u8>, Cause> {
+async fn answer(question: &[u8], protocols: &Protocols) -> Result<Vec<u8>, Cause> {
     let HandedOver { method, query, content_type: of_body, body } = serde_json::from_slice(question)?;
     let mut request = Request::builder().method(method.as_str()).uri(format!("{PATH}?{query}"));
     if let Some(of_body) = of_body {
         request = request.header(header::CONTENT_TYPE, of_body);
     }
-    let Ok(response) = protocol.clone().oneshot(request.body(Body::from(body))?).await;
+    let Ok(response) = protocols.of(&query).clone().oneshot(request.body(Body::from(body))?).await;
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::try_from(2 * MAX_SENT)?).await?;
     let answer = Answer {

@@ -1,11 +1,13 @@
-//! Socket.IO: the event streams for clients that speak it, over WebSocket or long polling, on the port of the API.
+//! Socket.IO: the event streams for clients that speak it, over WebSocket or long polling, on the port of the API; and, if
+//! that is switched on, backends that speak it.
 //!
-//! - `connect`: who may connect. `updates`: what a connected client is sent.
+//! - `connect`: who may connect. `updates`: what a connected client is sent. `backends`: the backends.
 //! - `session_id`: the replica's name in the ids of its polling sessions. `handover`: requests of a session that arrive at
 //!   another replica are handed to the one that has it.
 //!
-//! Messages of clients are ignored: commands are requests of the API.
+//! Messages of clients but backends are ignored: commands are requests of the API.
 
+mod backends;
 mod connect;
 mod handover;
 mod session_id;
@@ -22,13 +24,14 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
+use socketioxide::{SocketIo, SocketIoBuilder};
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
-use tower::{ServiceExt, service_fn};
+use tower::{Service, ServiceExt, service_fn};
 
+use self::backends::Backends;
 use self::connect::Credentials;
 use self::handover::Peers;
 use self::session_id::{Owner, SessionId};
@@ -41,7 +44,7 @@ pub const PATH: &str = "/socket.io/";
 /// How often a connection is checked, and how long its client may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// The most that a client may send at once, in bytes. Only the credentials at the beginning are read.
+/// The most that a client may send at once, in bytes.
 const MAX_RECEIVED: usize = 16 << 10;
 /// The most that is sent at once to a client that polls, in bytes.
 const MAX_SENT: u64 = 100_000;
@@ -51,12 +54,31 @@ const MAX_WAITING: usize = 64;
 /// Answers the requests of the sessions that this replica has.
 type Protocol = BoxCloneSyncService<Request, Response, Infallible>;
 
+/// The servers of Socket.IO behind the one path.
+#[derive(Clone)]
+struct Protocols {
+    clients: Protocol,
+    /// None if it is switched off: then a backend is a client without a session.
+    backends: Option<Backends>,
+}
+
+impl Protocols {
+    /// The one that a request with this query is for.
+    fn of(&self, query: &str) -> &Protocol {
+        self.backends_in(query).map_or(&self.clients, Backends::protocol)
+    }
+
+    fn backends_in(&self, query: &str) -> Option<&Backends> {
+        self.backends.as_ref().filter(|_| Backends::are_meant(query))
+    }
+}
+
 /// The Socket.IO server of one replica.
 #[derive(Clone)]
 pub struct Sockets {
     app: Arc<App>,
     io: SocketIo,
-    protocol: Protocol,
+    protocols: Protocols,
     owner: Owner,
     peers: Option<Peers>,
 }
@@ -65,9 +87,7 @@ impl Sockets {
     /// The server of the replica with this name. Without a connection to the broker (`client`), requests of other replicas'
     /// sessions are refused.
     pub fn new(app: &Arc<App>, replica: &str, client: Option<async_nats::Client>) -> Self {
-        let builder = SocketIo::builder().ping_interval(PING_INTERVAL).ping_timeout(PING_TIMEOUT);
-        let builder = builder.max_payload(MAX_SENT).max_buffer_size(MAX_WAITING);
-        let builder = builder.ws_max_message_size(MAX_RECEIVED).ws_max_frame_size(MAX_RECEIVED);
+        let builder = limited(SocketIo::builder()).ping_interval(PING_INTERVAL).ping_timeout(PING_TIMEOUT);
         let (service, io) = builder.build_svc();
         let (of_check, of_handler) = (Arc::clone(app), Arc::clone(app));
         let check = move |socket: SocketRef, credentials: TryData<Credentials>| {
@@ -79,14 +99,11 @@ impl Sockets {
             async move { updates::send(&app, socket).await }
         };
         io.ns("/", handler.with(check));
-        let service = service_fn(move |request: Request| {
-            let answer = service.clone().oneshot(request);
-            async move { answer.await.map(IntoResponse::into_response) }
-        });
+        let backends = app.settings.socketio_backends.clone().map(|broker| Backends::new(app, broker));
         Self {
             app: Arc::clone(app),
             io,
-            protocol: BoxCloneSyncService::new(service),
+            protocols: Protocols { clients: protocol(service), backends },
             owner: Owner::named(replica),
             peers: client.map(Peers::new),
         }
@@ -113,7 +130,7 @@ impl Sockets {
         let draining = self.app.stages.draining.clone();
         let serve = async {
             match &self.peers {
-                Some(peers) => peers.serve(&self.owner, &self.protocol).await,
+                Some(peers) => peers.serve(&self.owner, &self.protocols).await,
                 None => std::future::pending().await,
             }
         };
@@ -122,6 +139,9 @@ impl Sockets {
             () = cancel.cancelled() => Ok(()),
             () = draining.cancelled() => {
                 self.io.close().await;
+                if let Some(backends) = &self.protocols.backends {
+                    backends.close().await;
+                }
                 cancel.cancelled().await;
                 Ok(())
             }
@@ -144,12 +164,16 @@ impl Sockets {
     }
 
     async fn serve(&self, request: Request) -> Response {
-        let Ok(response) = self.protocol.clone().oneshot(request).await;
+        let protocol = self.protocols.of(request.uri().query().unwrap_or_default());
+        let Ok(response) = protocol.clone().oneshot(request).await;
         response
     }
 
     /// Begins a session. A client that polls is told this replica's name with its id.
     async fn begin(&self, request: Request) -> Result<Response, ApiError> {
+        if let Some(backends) = self.protocols.backends_in(request.uri().query().unwrap_or_default()) {
+            backends.admit()?;
+        }
         let is_upgrade = is_upgrade(request.headers());
         let (mut parts, body) = self.serve(request).await.into_parts();
         if is_upgrade || parts.status != StatusCode::OK {
@@ -171,6 +195,25 @@ impl Sockets {
         let body = to_bytes(body, MAX_RECEIVED).await.map_err(too_large)?;
         Ok(peers.hand_over(&parts, body, id).await.unwrap_or_else(unknown_session))
     }
+}
+
+/// With the limits that every server of Socket.IO here has.
+fn limited(builder: SocketIoBuilder) -> SocketIoBuilder {
+    let builder = builder.max_payload(MAX_SENT).max_buffer_size(MAX_WAITING);
+    builder.ws_max_message_size(MAX_RECEIVED).ws_max_frame_size(MAX_RECEIVED)
+}
+
+/// A server of Socket.IO as the router takes it.
+fn protocol<S>(service: S) -> Protocol
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(service_fn(move |request: Request| {
+        let answer = service.clone().oneshot(request);
+        async move { answer.await.map(IntoResponse::into_response) }
+    }))
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

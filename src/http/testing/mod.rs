@@ -156,6 +156,7 @@ impl TestApp {
             api_docs: true,
             metrics_token: None,
             in_force: vec![],
+            socketio_backends: None,
         };
         change(&mut settings);
         let log = Arc::new(MemoryLog::default());

@@ -13,12 +13,13 @@ struct Crates {
     all: BTreeMap<String, BTreeSet<String>>,
 }
 
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "dockhost",
     "dockhost-agent",
     "dockhost-dashboard",
     "dockhost-domain",
     "dockhost-environment",
+    "dockhost-gateway",
     "dockhost-projections",
 ];
 
@@ -75,10 +76,17 @@ fn crates_depend_only_on_allowed_crates() {
     assert_eq!(ours("dockhost-environment"), set::<[&str; 0]>([]));
     assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
     assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment"]));
+    assert_eq!(ours("dockhost-gateway"), set(["dockhost-agent", "dockhost-domain"]));
     assert_eq!(ours("dockhost-dashboard"), set::<[&str; 0]>([]));
     assert_eq!(
         ours("dockhost"),
-        set(["dockhost-dashboard", "dockhost-domain", "dockhost-environment", "dockhost-projections"])
+        set([
+            "dockhost-dashboard",
+            "dockhost-domain",
+            "dockhost-environment",
+            "dockhost-gateway",
+            "dockhost-projections"
+        ])
     );
 
     for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {

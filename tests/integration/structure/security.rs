@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{code_words, files, text};
 
 /// The folders with tests.
-const CODE: [&str; 6] = ["src", "tests", "domain", "projections", "agent", "environment"];
+const CODE: [&str; 7] = ["src", "tests", "domain", "projections", "agent", "gateway", "environment"];
 
 #[test]
 fn security_page_names_an_existing_test_in_each_row() {

@@ -85,7 +85,7 @@ test("the usage of a period is shown, and downloaded for a spreadsheet", async (
     page.getByRole("link", { name: "Download as CSV" }).click(),
   ]);
   const lines = (await readFile(await download.path(), "utf8")).split("\n");
-  assert.equal(lines[0], "user_id,username,instance_id,backend_id,backend,running_seconds");
+  assert.equal(lines[0], "user_id,username,instance_id,backend_id,backend,running_seconds,group_id");
   assert.ok(lines.some((line) => line.includes(",alpha,")), lines.join("\n"));
   await page.getByLabel("From").fill("2020-01-01");
   await page.getByLabel("To, this day included").fill("2020-01-31");

@@ -14,7 +14,8 @@ use crate::execute::CachedAggregate;
 
 /// Sign-ins begin a session each time, refreshing has a rule of its own, a second sign-out finds no session, and explaining
 /// stores nothing.
-const WITHOUT_KEY: [&str; 5] = ["signIn", "signInBackend", "refreshSession", "signOut", "explainPlacement"];
+const WITHOUT_KEY: [&str; 6] =
+    ["signIn", "signInBackend", "refreshSession", "signOut", "explainPlacement", "retryQuarantined"];
 /// A repeated sign-up begins a session of its own.
 const SIGN_UPS: [&str; 2] = ["signUp", "signUpBackend"];
 

@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, CommandOutput, World, ports, run_with_input};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{ADMIN, CommandOutput, World, ports, run_with_input, wait_until};
 
 /// The directory for tokens.
 fn config(world: &World) -> (&'static str, String) {
@@ -49,9 +50,12 @@ async fn admin_command_cordons_drains_and_retires_machines() {
     let created = world.user("ada").await.create().await;
     let history = run(&["instances", "history", created.data()["instanceId"].as_str().unwrap()]).await;
     assert!(history.to_string().contains("instance.requested"), "{history}");
-    let sessions = run(&["sessions", "list"]).await;
-    let has = |name: &str| sessions.as_array().unwrap().iter().any(|one| one["owner"]["username"] == name);
-    assert!(has("admin") && has("ada"), "{sessions}");
+    wait_until("the sessions of both are listed", DEADLINE, async || {
+        let sessions = run(&["sessions", "list"]).await;
+        let has = |name: &str| sessions.as_array().unwrap().iter().any(|one| one["owner"]["username"] == name);
+        if has("admin") && has("ada") { Ok(()) } else { Err(sessions) }
+    })
+    .await;
     let settings = run(&["settings"]).await;
     let setting = |name: &str| settings.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
     let chosen = pick(&setting("DOCKHOST_ENROLMENT"), &["value", "source"]);

@@ -92,8 +92,8 @@ const FAULTS: [Fault; 6] = [
     Fault {
         check: "asks-before-creating",
         file: "instance.py",
-        right: "if not await self.backend.stands(wanted):",
-        wrong: "await self.backend.stands(wanted)\n            if False:",
+        right: "if not await self.stands(wanted):\n                return None\n            used =",
+        wrong: "await self.backend.stands(wanted)\n            used =",
     },
     Fault {
         check: "reports-until-stored",

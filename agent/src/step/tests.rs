@@ -336,7 +336,7 @@ proptest! {
                 prop_assert!(model.containers.iter().all(|container| container.placement > assigned.placement));
             }
             Step::Report(ReportKind::InstanceRefused(_)) => prop_assert_ne!(capacity, CapacityStatus::Available),
-            Step::Report(ReportKind::InstanceFailed(_)) => prop_assert!(expected_container_id(&assigned).is_some()),
+            Step::ReportGone(_) => prop_assert!(expected_container_id(&assigned).is_some()),
             other => prop_assert!(false, "converged to {other:?}"),
         }
     }

@@ -287,6 +287,7 @@ impl Aggregate for Account {
         "c9e8a5b98a23dff41dd83f4c5d7f12654c9a25110e437c1743ac7eb798b1e92e",
         "41f2e4758ecda44bbe6e757be8f254539a8259bdb3f4295fa356ba18bfc7c613",
         "a937b227190bf20a734e8b8c6925302cd41b112893adba7fe2940ef74908b177",
+        "f89ef6cd743d4676ccce9ffb8d0a7d4361aca0403a5c431ac3fdb58fe1824d24",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -172,6 +172,7 @@ impl Aggregate for Invitations {
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "59370972ec9eff8a0eaa97b8ed11e5fbf3b2d3758f7c0fb3bef6cd1fb07abc7d",
         "eca40161ef666b7f47c6dddba581a7b2f6c27cde0994f4734fd6c94fc85e12a9",
+        "378457a3ee75c794fedb3c95dc5adea59487a3d2a9435e1a968dabd2f255cefa",
     ];
 
     fn subject(id: AllInvitations) -> AggregateId {

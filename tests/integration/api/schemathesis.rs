@@ -15,7 +15,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970 or in the past, a size.
-const REFUSE_VALID_REQUESTS: [&str; 31] = [
+const REFUSE_VALID_REQUESTS: [&str; 32] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -48,6 +48,7 @@ const REFUSE_VALID_REQUESTS: [&str; 31] = [
     "stopInstance",
     "resumeInstance",
     "deleteInstance",
+    "deleteAccount",
     "deleteGroup",
     "setBackendCapacity",
     "setBackendLabels",

@@ -24,7 +24,7 @@ fn subcommands(commands: &str) -> Vec<String> {
     let last = |line: &str| {
         let words = words(line.strip_prefix("dockhost ")?);
         let depth = match (words[0].as_str(), words.get(1).map(String::as_str)) {
-            ("admin", Some("login" | "logout" | "usage" | "create")) => 1,
+            ("admin", Some("login" | "logout" | "usage" | "create" | "settings")) => 1,
             ("admin", _) => 2,
             ("quarantine" | "log", _) => 1,
             _ => 0,

@@ -101,6 +101,14 @@ pub struct Origin {
     pub request: Option<KeyedRequest>,
 }
 
+impl Origin {
+    /// Without a trace and without an `Idempotency-Key`.
+    #[must_use]
+    pub fn new(actor: Actor, cause: impl Into<String>) -> Self {
+        Self { actor, cause: cause.into(), trace_parent: None, request: None }
+    }
+}
+
 /// An event with its metadata, ready to be appended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {

@@ -47,7 +47,7 @@ fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
             let (aggregate, event) = of_kind[dice.roll(of_kind.len())].clone();
             seconds += dice.pause();
             let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: Timestamp::from_millis(seconds * 1000) };
-            let origin = Origin { actor: Actor::System, cause: "golden".to_owned(), trace_parent: None, request: None };
+            let origin = Origin::new(Actor::System, "golden");
             folded.fold(&RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event } });
             for document in folded.documents() {
                 digest.add(&canonical(serde_json::to_value(document).unwrap()));

@@ -121,7 +121,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::accounts) fn origin() -> Origin {
-        Origin { actor: Actor::Operator, cause: "test".to_owned(), trace_parent: None, request: None }
+        Origin::new(Actor::Operator, "test")
     }
 
     pub(in crate::accounts) fn new(name: &str, only_as_the_first: bool) -> NewAdministrator {

@@ -59,8 +59,7 @@ impl FirstAdmin {
         }
         let password_verifier = Passwords::new()?.hash(self.password).await?;
         let new = NewAdministrator { username: self.username, email: None, password_verifier, only_as_the_first: true };
-        let origin =
-            Origin { actor: Actor::Operator, cause: "configuration".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::Operator, "configuration");
         match create_administrator(executor, keyring, &new, &origin).await {
             Ok(user_id) => tracing::info!(%user_id, "created the first administrator, DOCKHOST_ADMIN_USERNAME"),
             // Another replica was faster.

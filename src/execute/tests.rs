@@ -34,7 +34,7 @@ const fn session(n: u128) -> SessionId {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 fn start(n: u128) -> StartSession {

@@ -178,7 +178,7 @@ impl App {
     /// The origin of the events that the current request causes.
     pub fn origin(&self, actor: Actor) -> Origin {
         let cause = format!("request:{}", request_id::current());
-        Origin { actor, cause, trace_parent: request_id::trace_parent(), request: None }
+        Origin { trace_parent: request_id::trace_parent(), ..Origin::new(actor, cause) }
     }
 
     /// What this replica knows about the broker without asking it.

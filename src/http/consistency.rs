@@ -194,7 +194,7 @@ mod tests {
 
         // What a sign-up stores: the account, then a session.
         let user = UserId::from_uuid(Uuid::from_u128(1));
-        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, "test");
         let mut batch = executor.batch(origin);
         let details = Created {
             username: "ada".parse::<Username>().unwrap().into(),

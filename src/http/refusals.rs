@@ -84,7 +84,7 @@ impl Refusals {
     pub async fn store(&self, executor: &Arc<Executor>) {
         let counts = std::mem::take(&mut *self.lock());
         let Some(counted) = counts.event(clock::now()) else { return };
-        let origin = Origin { actor: Actor::System, cause: "refusals".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, "refusals");
         if let Err(error) = executor.execute(AllRefusals, origin, RecordRefusals(counted.clone())).await {
             tracing::warn!(error = %error, "counts of refused requests not stored yet");
             self.put_back(&counted);

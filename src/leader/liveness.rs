@@ -193,7 +193,7 @@ impl Liveness {
     }
 
     fn origin(&self, cause: &str) -> Origin {
-        Origin { actor: Actor::System, cause: format!("liveness:{cause}"), trace_parent: None, request: None }
+        Origin::new(Actor::System, format!("liveness:{cause}"))
     }
 }
 

@@ -111,7 +111,7 @@ impl Overdue {
     where
         C: Command<Aggregate = Tenancy> + 'static,
     {
-        let origin = Origin { actor: Actor::System, cause, trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, cause);
         skip_frozen(instance, self.executor.execute(owner, origin, stop).await)?;
         Ok(())
     }

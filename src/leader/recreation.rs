@@ -72,7 +72,7 @@ impl Recreation {
         let facts = self.follower.facts(self.policy, instance_id);
         let command = MoveInstance { backend_id, instance_id, occasion: Occasion::LostSince(lost_at), facts };
         let cause = format!("backend-lost:{backend_id}");
-        let origin = Origin { actor: Actor::System, cause, trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, cause);
         match self.executor.execute(owner, origin, command).await {
             Ok(done) if done.stored.is_some() => {
                 tracing::info!(instance = %instance_id, from = %backend_id, "recreated on another backend");

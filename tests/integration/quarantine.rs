@@ -61,7 +61,7 @@ async fn publish(world: &World, subject: &str, malformed: Malformed) -> u64 {
         Malformed::NoEnvelope => ("", "nonsense"),
     };
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
-    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "test");
     let aggregate: AggregateId = subject.parse().unwrap();
     let mut headers = HeaderMap::new();
     if !kind.is_empty() {

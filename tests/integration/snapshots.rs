@@ -115,7 +115,7 @@ impl Replica {
 
     /// Changes the person's instance; returns the sequence and the number of events read.
     async fn change(&self, person: &Person, to: DesiredState) -> (u64, usize) {
-        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, "test");
         let instance_id = person.instances[0];
         let command = ChangeInstance { instance_id, to, now: clock::now(), policy: Policy::default() };
         wait_until("the command is executed", DEADLINE, async || {

@@ -25,7 +25,7 @@ pub struct Tenant {
 }
 
 pub fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 impl Tenant {

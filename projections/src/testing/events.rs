@@ -29,7 +29,7 @@ pub(crate) fn at(sequence: u64) -> Timestamp {
 
 pub(crate) fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
-    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "test");
     RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 

@@ -26,7 +26,7 @@ fn envelope() -> Envelope {
     Envelope {
         aggregate: AggregateId::Account(UserId::from_uuid(Uuid::from_u128(1))),
         meta: Meta { id: EventId::from_uuid(Uuid::from_u128(2)), time: Timestamp::from_millis(3) },
-        origin: Origin { actor: Actor::Anonymous, cause: "request:r".to_owned(), trace_parent: None, request: None },
+        origin: Origin::new(Actor::Anonymous, "request:r"),
         event: AccountEvent::Created(Created {
             username: "ada".parse::<dockhost_domain::names::Username>().unwrap().into(),
             email: "ada@example.org".to_owned().into(),

@@ -25,7 +25,7 @@ const fn principal(n: u128) -> PrincipalId {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 /// Lets the paused clock go on, so that a publish does not begin at the moment of an earlier question.

@@ -140,7 +140,7 @@ impl World {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 #[tokio::test]

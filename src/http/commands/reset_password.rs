@@ -199,8 +199,7 @@ mod tests {
         }
         let token = ResetToken::random(ada.id);
         let past = PasswordResetIssued { secret_hash: secret_hash(&app.app, &token), expires_at: clock::now() };
-        let origin =
-            Origin { actor: Actor::Admin(boss.id), cause: "test".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::Admin(boss.id), "test");
         app.app.executor.execute(ada.id, origin, IssuePasswordReset(past)).await.unwrap();
         assert_eq!(reset(&app, token.as_str(), NEW).await.error(), (403, "invalid_reset_token"));
         // At the same time, so that the delay is long enough.

@@ -203,7 +203,7 @@ mod tests {
     use crate::http::testing::golden_events;
 
     fn entry(aggregate: AggregateId, event: Event) -> LogEntry {
-        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, "test");
         let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(1)), time: Timestamp::from_millis(0) };
         let envelope = Envelope { aggregate, meta, origin, event };
         LogEntry::Event(Arc::new(RecordedEvent { sequence: 1, envelope }))

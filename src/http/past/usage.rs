@@ -161,7 +161,7 @@ mod tests {
             }
             let time = Timestamp::from_millis(seconds * 1000 + 7);
             let id = EventId::from_uuid(Uuid::from_u128(u128::from(sequence)));
-            let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+            let origin = Origin::new(Actor::System, "test");
             let envelope = Envelope { aggregate, meta: Meta { id, time }, origin, event };
             recorded.push(RecordedEvent { sequence, envelope });
         }

@@ -77,8 +77,7 @@ mod tests {
         let (ada, boss) = (app.user("ada").await, app.admin("boss").await);
         app.running_instance(&ada, "db").await;
         let id = app.running_instance(&ada, "web").await;
-        let origin =
-            Origin { actor: Actor::Admin(boss.id), cause: "request:r-7".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::Admin(boss.id), "request:r-7");
         let to = DesiredState::Stopped;
         let stop = ChangeInstance { instance_id: id, to, now: clock::now(), policy: Policy::default() };
         app.app.executor.execute(ada.id, origin, stop).await.unwrap();

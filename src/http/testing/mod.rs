@@ -417,7 +417,7 @@ pub fn agent_error() -> AgentError {
 
 /// Of what tests do themselves.
 pub fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 /// Stands in for the leader's projectors: [`MemoryReadStore`] always has the whole log.

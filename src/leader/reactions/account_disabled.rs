@@ -71,8 +71,7 @@ impl AccountDisabled {
         let tenancy = self.executor.confirmed::<Tenancy>(user_id).await?;
         let running = tenancy.state.existing().filter(|(_, instance)| instance.desired == DesiredState::Running);
         for instance_id in running.map(|(id, _)| id).collect::<Vec<_>>() {
-            let origin =
-                Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None, request: None };
+            let origin = Origin::new(Actor::System, format!("reaction:{event}"));
             let change =
                 ChangeInstance { instance_id, to: DesiredState::Stopped, now: clock::now(), policy: self.policy };
             let stop = AdministerInstance { change, reason: reason.cloned() };

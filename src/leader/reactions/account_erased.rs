@@ -65,8 +65,7 @@ impl AccountErased {
     }
 
     async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
-        let origin =
-            || Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None, request: None };
+        let origin = || Origin::new(Actor::System, format!("reaction:{event}"));
         let executor = &self.erasure.executor;
         loop {
             match self.erasure.next_step(user_id).await? {

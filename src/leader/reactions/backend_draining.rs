@@ -161,12 +161,7 @@ impl BackendDraining {
         let backend = request.backend;
         let Some(drain) = self.drain(backend).await? else { return Ok(()) };
         let instances = self.instances(backend).await?;
-        let origin = Origin {
-            actor: request.actor,
-            cause: format!("reaction:{}", request.event),
-            trace_parent: None,
-            request: None,
-        };
+        let origin = Origin::new(request.actor, format!("reaction:{}", request.event));
         match next(&drain, instances, clock::now()) {
             Next::Nothing => return Ok(()),
             Next::Act { stop, moves } => {

@@ -72,8 +72,7 @@ impl BackendLost {
             return Ok(());
         }
         self.follower.fleet().wait_for_heartbeats().await;
-        let origin =
-            Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, format!("reaction:{event}"));
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };

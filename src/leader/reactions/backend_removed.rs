@@ -76,12 +76,7 @@ impl BackendRemoved {
             let Some(assignment) = current.assignment else { continue };
             let facts = self.follower.facts(self.policy, instance_id);
             let command = HandleBackendRemoved { backend_id, instance_id, facts };
-            let origin = Origin {
-                actor: Actor::System,
-                cause: format!("reaction:{}", removal.id),
-                trace_parent: None,
-                request: None,
-            };
+            let origin = Origin::new(Actor::System, format!("reaction:{}", removal.id));
             let done = skip_frozen(instance_id, self.executor.execute(assignment.user_id, origin, command).await)?;
             ended += usize::from(done.is_some_and(|done| done.stored.is_some()));
         }

@@ -25,7 +25,7 @@ const fn instance(n: u128) -> InstanceId {
 
 fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(Uuid::nil()), time: Timestamp::from_millis(0) };
-    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "test");
     RecordedEvent { sequence: 1, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 

@@ -21,7 +21,7 @@ fn envelope(actor: Actor, event: TenancyEvent) -> Envelope {
     Envelope {
         aggregate: AggregateId::Tenancy(UserId::from_uuid(Uuid::from_u128(3))),
         meta: Meta { id: EventId::from_uuid(Uuid::from_u128(4)), time: Timestamp::from_millis(0) },
-        origin: Origin { actor, cause: "test".to_owned(), trace_parent: None, request: None },
+        origin: Origin::new(actor, "test"),
         event: Event::Tenancy(event),
     }
 }

@@ -195,7 +195,7 @@ impl Seed {
         self.now = self.now.after(self.pace).min(clock::now());
         let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: self.now };
         state.evolve(&event, &meta);
-        let origin = Origin { actor, cause: "request:seed".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(actor, "request:seed");
         self.publisher.push(Envelope {
             aggregate: C::Aggregate::subject(id),
             meta,

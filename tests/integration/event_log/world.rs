@@ -187,7 +187,7 @@ fn envelope(aggregate: AggregateId, event: impl Into<Event>) -> Envelope {
     Envelope {
         aggregate,
         meta: Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() },
-        origin: Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None },
+        origin: Origin::new(Actor::System, "test"),
         event: event.into(),
     }
 }

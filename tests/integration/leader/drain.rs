@@ -25,7 +25,7 @@ async fn executor(world: &World) -> Arc<Executor> {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::Operator, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::Operator, "test")
 }
 
 async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(world: &World, backend: BackendId, command: C) {

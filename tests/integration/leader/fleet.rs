@@ -24,7 +24,7 @@ pub(super) async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(
     command: C,
 ) {
     let executor = Executor::new(Arc::new(world.nats.log().await));
-    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "test");
     executor.execute(backend, origin, command).await.unwrap();
 }
 

@@ -104,7 +104,7 @@ async fn instance_whose_time_to_live_ends_is_stopped_once_and_resumed_when_it_is
 pub(super) async fn append(log: &dyn EventLog, aggregate: AggregateId, time: Timestamp, event: Event) {
     let expected = log.end(Filter::One(aggregate)).await.unwrap();
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time };
-    let origin = Origin { actor: Actor::System, cause: "request:seed".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "request:seed");
     log.append(Append { expected, envelope: Envelope { aggregate, meta, origin, event } }).await.unwrap();
 }
 

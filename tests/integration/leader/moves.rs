@@ -101,7 +101,7 @@ async fn drain_moves_what_is_not_to_wait_and_stops_the_rest() {
     world.add_agent("beta", 5).await;
     let id = id_of(&world, "alpha").await;
     let executor = Executor::new(Arc::new(world.nats.log().await));
-    let origin = Origin { actor: Actor::Operator, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::Operator, "test");
     let deadline = clock::now().after(std::time::Duration::from_secs(600));
     executor.execute(id, origin, StartDrain { deadline, retire: false }).await.unwrap();
     let moved = wait_until_moved(&user, &moving).await;

@@ -54,7 +54,7 @@ pub fn at(sequence: u64) -> Timestamp {
 
 fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> LogEntry {
     let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
-    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+    let origin = Origin::new(Actor::System, "test");
     RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }.into()
 }
 

@@ -38,7 +38,7 @@ async fn erasure_process(world: &World) -> ErasureProcess {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::System, "test")
 }
 
 /// Performs the next step, as the reaction does; `false` if the step is to wait.

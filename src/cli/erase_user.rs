@@ -81,12 +81,7 @@ impl EraseUser {
             if !self.is_confirmed(&erasure, user_id, stop).await? {
                 bail!("nothing was done");
             }
-            let origin = Origin {
-                actor: Actor::Operator,
-                cause: "command:erase-user".to_owned(),
-                trace_parent: None,
-                request: None,
-            };
+            let origin = Origin::new(Actor::Operator, "command:erase-user");
             let command = EraseAccount { by: ErasedBy::Operator };
             erase(&erasure.executor, &erasure.keyring, user_id, &command, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");

@@ -106,5 +106,5 @@ impl Create {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::Operator, cause: "command:admin-create".to_owned(), trace_parent: None, request: None }
+    Origin::new(Actor::Operator, "command:admin-create")
 }

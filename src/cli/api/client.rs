@@ -306,6 +306,22 @@ impl Client {
         found.and_then(|item| Some(item["id"].as_str()?.to_owned())).ok_or(Failure::NotFound(what))
     }
 
+    /// As [`Client::find`], if an id or a name is given.
+    ///
+    /// # Errors
+    /// As [`Client::find`].
+    pub async fn find_if_given(
+        &self,
+        path: &str,
+        what: &'static str,
+        id_or_name: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
+        match id_or_name {
+            Some(id_or_name) => self.find(path, what, id_or_name).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Prints items, as rows of these columns or as JSON.
     ///
     /// # Errors

@@ -39,18 +39,9 @@ impl List {
     /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
-        let user = match &self.user {
-            Some(user) => Some(client.find("admin/users", "user", user).await?),
-            None => None,
-        };
-        let backend = match &self.backend {
-            Some(backend) => Some(client.find("admin/backends", "backend", backend).await?),
-            None => None,
-        };
-        let group = match &self.group {
-            Some(group) => Some(client.find("admin/groups", "group", group).await?),
-            None => None,
-        };
+        let user = client.find_if_given("admin/users", "user", self.user.as_deref()).await?;
+        let backend = client.find_if_given("admin/backends", "backend", self.backend.as_deref()).await?;
+        let group = client.find_if_given("admin/groups", "group", self.group.as_deref()).await?;
         let query = [
             ("user", user),
             ("group", group),

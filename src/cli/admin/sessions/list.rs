@@ -21,10 +21,7 @@ impl List {
     /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
-        let user = match &self.user {
-            Some(user) => Some(client.find("admin/users", "user", user).await?),
-            None => None,
-        };
+        let user = client.find_if_given("admin/users", "user", self.user.as_deref()).await?;
         let sessions = client.list("admin/sessions", &[("user", user)]).await?;
         client.print_list(
             &sessions,

@@ -30,10 +30,7 @@ impl List {
     /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
-        let group = match &self.group {
-            Some(group) => Some(client.find("admin/groups", "group", group).await?),
-            None => None,
-        };
+        let group = client.find_if_given("admin/groups", "group", self.group.as_deref()).await?;
         let query = [("search", self.search), ("role", self.role), ("state", self.state), ("group", group)];
         let users = client.list("admin/users", &query).await?;
         client.print_list(

@@ -69,7 +69,7 @@ impl KeyStore {
         Self { current: Arc::new(RwLock::new(current)), place: Some(Place { configured: digest, path }) }
     }
 
-    /// This key and no other: whoever has it can't be given one.
+    /// Always this key: the store takes no other key from the server.
     #[must_use]
     pub fn fixed(key: ApiKey) -> Self {
         Self { current: Arc::new(RwLock::new(Current { key, unsaved: false })), place: None }

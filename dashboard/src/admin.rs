@@ -9,6 +9,7 @@ pub mod people;
 pub mod quarantine;
 pub mod sessions;
 pub mod settings;
+pub mod triage;
 pub mod usage;
 
 use serde::Deserialize;

@@ -17,7 +17,7 @@ pub fn charts(count: u32) -> Result<Charts, Failure> {
         move |step: f64| (level + swing * (step / length).sin() + swing * (step / length * 3.7).cos() / 3.0).max(0.0)
     };
     let times: Vec<u32> = (0..count).map(|step| END - STEP * (count - 1 - step)).collect();
-    // For some minutes, nobody could count what runs.
+    // The number of running instances is unknown for some minutes.
     let running: Vec<Value> = (0..count)
         .map(|step| if (90..120).contains(&step) { Value::Null } else { json!(210 + step / 3 - step % 7) })
         .collect();

@@ -18,7 +18,7 @@ pub struct Setting {
     pub value: Option<String>,
     /// `default`, `environment` or `argument`.
     pub source: String,
-    /// Whether nobody is shown its value.
+    /// Whether its value is hidden.
     pub is_secret: bool,
     /// Whether it has a value.
     pub is_set: bool,
@@ -44,7 +44,7 @@ impl Setting {
         }
     }
 
-    /// Whether somebody chose its value.
+    /// Whether its value was set and is not the default.
     #[must_use]
     pub fn is_chosen(&self) -> bool {
         self.source != "default"

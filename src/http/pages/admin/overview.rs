@@ -1,4 +1,4 @@
-//! `GET /admin`: what needs somebody, the service in numbers, and charts.
+//! `GET /admin`: what needs attention, the service in numbers, and charts.
 
 use std::sync::Arc;
 

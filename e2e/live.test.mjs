@@ -103,6 +103,30 @@ test("a page whose network broke in silence says so, and shows afterwards what i
   network.close();
 });
 
+test("a page that somebody signs out of does not open its stream again", async () => {
+  const [origin] = replicas;
+  const context = await signedIn(browser, await signUp(origin, "edsger"), origin);
+  const page = await list(context, origin);
+  await page.clock.install();
+  const refused = [];
+  page.on("response", (answer) => answer.status() === 401 && refused.push(answer.url()));
+  const isStreamOver = page.waitForEvent("requestfinished", (request) => request.url().endsWith("/user/events"));
+  let deliver;
+  const mayArrive = new Promise((go) => (deliver = go));
+  await page.route("**/api/v2/user/signout", async (route) => {
+    const response = await route.fetch();
+    await mayArrive;
+    await route.fulfill({ response });
+  });
+  await page.getByRole("button", { name: "Sign out" }).click();
+  // The server has ended the session and its stream, and the page does not know yet.
+  await isStreamOver;
+  await page.clock.runFor(5_000);
+  deliver();
+  await page.waitForURL("**/console/signin");
+  assert.deepEqual(refused, []);
+});
+
 test("a page without a network says so after three seconds", async () => {
   const [origin] = replicas;
   const dan = await signUp(origin, "dan");

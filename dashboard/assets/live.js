@@ -136,10 +136,13 @@
     let attempts = 0;
     while (document.visibilityState === "visible") {
       fault("stream");
-      await read(() => {
-        attempts = 0;
-        mend("stream");
-      });
+      // Whoever signs out ends the stream as well: another attempt would be refused while the next page is on its way.
+      if (!isLeaving()) {
+        await read(() => {
+          attempts = 0;
+          mend("stream");
+        });
+      }
       if (document.visibilityState !== "visible") break;
       fault("stream");
       const longest = PAUSES[Math.min(attempts, PAUSES.length - 1)];

@@ -10,6 +10,11 @@ use crate::http::testing::TestApp;
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 const OF_A_BACKEND: &str = "/socket.io/?role=backend&EIO=4&transport=polling";
 
+const PING: &str = "2";
+const PONG: &str = "3";
+/// Between the packets of one answer.
+const SEPARATOR: char = '\u{1e}';
+
 /// Nothing listens there: a machine's agent goes on trying.
 fn nowhere() -> Broker {
     Broker::parse("nats://127.0.0.1:1").unwrap()
@@ -38,8 +43,18 @@ impl<'a> Client<'a> {
         assert_eq!(answer.status(), 200);
     }
 
+    /// The next message. A ping is answered: on a busy machine it comes before a message.
     async fn receive(&self) -> String {
-        text(self.app, &self.path).await
+        loop {
+            let packets = text(self.app, &self.path).await;
+            let (pings, messages): (Vec<_>, Vec<_>) = packets.split(SEPARATOR).partition(|packet| *packet == PING);
+            for _ in pings {
+                self.send(PONG.to_owned()).await;
+            }
+            if !messages.is_empty() {
+                return messages.join(&SEPARATOR.to_string());
+            }
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::current_placement::{LastObservation, Placement};
 use super::event::{
-    Administered, ChangeRequested, DeletionOutcome, MovedBy, Observed, OnLost, PlacementFailure, RecordedObservation,
-    ReportPosition, Requested, StopReason, TenancyEvent,
+    Administered, ChangeRequested, DeletionOutcome, MovedBy, Observed, OnLost, PlacementFailure, ReportPosition,
+    Requested, StopReason, TenancyEvent,
 };
 use super::lifetime::InstanceLifetime;
 use super::moved::LastMove;
@@ -21,7 +22,7 @@ use crate::personal::Personal;
 use crate::placement::Demand;
 use crate::sizes::SizeName;
 use crate::timestamp::Timestamp;
-use crate::wire::{ContainerEnd, DesiredState, Limits, Phase, RestartPolicy};
+use crate::wire::{ContainerEnd, DesiredState, Limits, RestartPolicy};
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,27 +127,6 @@ pub struct InstanceKeys {
     pub version: u32,
     /// OpenSSH public keys.
     pub keys: Vec<Personal<String>>,
-}
-
-/// The stay of an instance on one backend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Placement {
-    /// The backend.
-    pub backend_id: BackendId,
-    /// The last observation; `None` until a container was observed.
-    #[serde(rename = "seen")]
-    pub last_observation: Option<LastObservation>,
-}
-
-/// The last observation of a container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LastObservation {
-    /// The generation that the agent had acted on.
-    pub generation: u32,
-    /// The observation.
-    pub observation: RecordedObservation,
 }
 
 impl Instance {
@@ -334,39 +314,6 @@ impl Instance {
         {
             let count = self.last_end.map_or(0, |last| last.count).saturating_add(1);
             self.last_end = Some(LastEnd { cause, at: meta.time, count });
-        }
-    }
-
-    fn abandon_placement(&mut self) {
-        if let Some(placement) = self.current_placement.take() {
-            self.pending_removals.insert(placement.backend_id, self.placement);
-        }
-    }
-
-    /// Whether a container in this phase, after its agent acted on this generation, has the desired state.
-    #[must_use]
-    pub fn satisfied_by(&self, generation: u32, phase: Phase) -> bool {
-        generation == self.generation
-            && matches!(
-                (self.desired, phase),
-                (DesiredState::Running, Phase::Running) | (DesiredState::Stopped, Phase::Stopped)
-            )
-    }
-
-    /// The last observation of the current placement.
-    #[must_use]
-    pub fn last_observation(&self) -> Option<&LastObservation> {
-        self.current_placement.as_ref().and_then(|current| current.last_observation.as_ref())
-    }
-
-    /// Whether the current placement's container is known to have never run, so that it has no files. A report that it
-    /// runs ends the creation, unless it is about no assignment (generation 0).
-    #[must_use]
-    pub fn never_ran(&self) -> bool {
-        let is_being_created = matches!(self.progress, Progress::Pending { operation_kind: OperationKind::Create, .. });
-        match self.last_observation() {
-            None => true,
-            Some(last) => is_being_created && last.observation.phase == Phase::Stopped,
         }
     }
 

@@ -126,7 +126,10 @@ install: ## Install what `make release` built: programs, manual pages, completio
 run: build ## Run broker, database, server and agents on this machine (ARGS)
 	@exec $(call program,dockhost) dev $(ARGS)
 
-test: build browser $(SCHEMATHESIS) $(NATS_PY) ## Run all tests against real servers (TESTS)
+# The tests start the programs. `--examples` makes cargo build these with the features that dependencies of tests switch on, as
+# it does for the tests: otherwise it compiles serde_json, and all that is above it, once for the programs and once for the tests.
+test: setup browser $(SCHEMATHESIS) $(NATS_PY) ## Run all tests against real servers (TESTS)
+	cargo build --locked --workspace --bins --examples
 	@if cargo nextest --version > /dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --workspace --no-fail-fast $(TESTS); \
 	else \

@@ -181,8 +181,9 @@ fmt: ## Check the formatting (`cargo fmt` corrects it)
 lint: setup ## Run clippy; every warning is an error
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
+# `--examples` has the same effect as for the tests: the dependencies are those that clippy has checked.
 doc: ## Build the documentation; every warning is an error
-	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --workspace --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --workspace --lib --examples --document-private-items
 
 deny: ## Check licences, bans and sources of all dependencies
 	@$(call install,cargo-deny,$(DENY_VERSION))

@@ -67,7 +67,7 @@ impl Modify for SecuritySchemes {
 
 /// The document of the whole API.
 pub fn document() -> OpenApi {
-    let mut document = router::api().into_openapi();
+    let mut document = router::document_of_endpoints();
     let mut referenced = BTreeSet::new();
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, patch, delete, head, options, trace, .. } = item;

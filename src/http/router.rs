@@ -1,7 +1,7 @@
 //! The table of contents: every endpoint, and the layers around them. An endpoint's file has its path, its document and
 //! its caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
@@ -9,6 +9,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, put};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,8 +20,16 @@ use super::response::{ApiError, Code};
 use super::sockets::Sockets;
 use super::{admin, commands, dockhost_v2, docs, metrics, pages, queries};
 
+/// [`api`], made once: that takes longer than many requests, and both the service and the document begin with it.
+static API: LazyLock<(Router<Arc<App>>, Document)> = LazyLock::new(|| api().split_for_parts());
+
+/// The document as the endpoints describe themselves.
+pub fn document_of_endpoints() -> Document {
+    API.1.clone()
+}
+
 /// Every endpoint, with its document.
-pub fn api() -> OpenApiRouter<Arc<App>> {
+fn api() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .routes(routes!(commands::signup::post))
         .routes(routes!(commands::signin::post))
@@ -119,8 +128,7 @@ pub fn service(app: &Arc<App>, sockets: &Sockets) -> Router {
     let default_header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    let (router, _) = api().split_for_parts();
-    let router = router.merge(dockhost_v2_paths()).merge(pages::routes(app));
+    let router = API.0.clone().merge(dockhost_v2_paths()).merge(pages::routes(app));
     let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
     let router = match app.settings.metrics_token.clone() {
         Some(token) => router.merge(metrics::beside_api(token)),

@@ -1,7 +1,8 @@
 //! A request to the service, and its answer.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
@@ -9,6 +10,7 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
+use jsonschema::Validator;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -16,7 +18,10 @@ use super::TestApp;
 use crate::http::{dockhost_v2, openapi};
 
 /// The API's document.
-pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json().unwrap()).unwrap());
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(openapi::document()).unwrap());
+
+/// The validators of answers, by where the document has the response. To make one takes longer than a request.
+static VALIDATORS: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
 
 /// The items of each page of a list that answers with an array, as `Link` leads from one to the next. `get` sends a query.
 pub async fn pages(get: &impl AsyncFn(&str) -> Answer, first: &str) -> Vec<Vec<Value>> {
@@ -128,14 +133,25 @@ impl Answer {
     fn assert_documented(&self, operation: &str) {
         let pointer = format!("{operation}/responses/{}", self.status);
         let response = DOCUMENT.pointer(&pointer).unwrap_or_else(|| panic!("{pointer} is not documented: {self:?}"));
-        let component = response["$ref"].as_str().and_then(|reference| DOCUMENT.pointer(&reference[1..]));
-        let mut schema = component.unwrap_or(response)["content"]["application/json"]["schema"].clone();
-        schema["components"] = DOCUMENT["components"].clone();
-        let options = jsonschema::options().should_validate_formats(true);
-        let errors: Vec<String> =
-            options.build(&schema).unwrap().iter_errors(&self.body).map(|error| error.to_string()).collect();
+        // Operations share the components.
+        let validator = validator(response["$ref"].as_str().map_or(&*pointer, |reference| &reference[1..]));
+        let errors: Vec<String> = validator.iter_errors(&self.body).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{pointer} does not describe {self:?}: {errors:?}");
     }
+}
+
+/// The validator of the answers that the document describes at this JSON pointer.
+fn validator(response: &str) -> Arc<Validator> {
+    let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = validators.get(response) {
+        return Arc::clone(known);
+    }
+    let described = DOCUMENT.pointer(response).unwrap_or_else(|| panic!("{response} is not in the document"));
+    let mut schema = described["content"]["application/json"]["schema"].clone();
+    schema["components"] = DOCUMENT["components"].clone();
+    let made = Arc::new(jsonschema::options().should_validate_formats(true).build(&schema).unwrap());
+    validators.insert(response.to_owned(), Arc::clone(&made));
+    made
 }
 
 /// Where the document has the operation of a request, as a JSON pointer.

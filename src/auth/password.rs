@@ -19,6 +19,9 @@ use super::argon::HashMemory;
 /// At 20 ms each, a few seconds.
 const MAX_QUEUED_HASHES: usize = 256;
 const IDLE_BEFORE_FREEING_MEMORY: Duration = Duration::from_secs(30);
+/// The verifier of `nobody has this password`, which takes as long to check as a real one.
+const DUMMY_VERIFIER: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$Xj1qK/wDJAbXXCt5VJAdGQ$LwnmL87MH34cnK4wsUFlJLlQpEhV2Ccq7WiOBFIBCDA";
 
 /// A password was not hashed.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +39,13 @@ type HashJob = Box<dyn FnOnce(&mut HashMemory) + Send>;
 /// The thread pool. Its threads end when it is dropped.
 pub struct Passwords {
     jobs: Sender<HashJob>,
-    dummy_verifier: String,
 }
 
 impl Passwords {
     /// A pool with one thread per CPU.
     ///
     /// # Errors
-    /// If Argon2 fails, or a thread cannot be started.
+    /// If a thread cannot be started.
     pub fn new() -> Result<Self, PasswordError> {
         let (jobs, queued) = bounded(MAX_QUEUED_HASHES);
         for number in 0..thread::available_parallelism().map_or(1, std::num::NonZero::get) {
@@ -53,7 +55,7 @@ impl Passwords {
                 .spawn(move || work(&queued))
                 .map_err(|error| PasswordError::Failed(error.to_string()))?;
         }
-        Ok(Self { jobs, dummy_verifier: HashMemory::default().hash(b"nobody has this password").map_err(hash_failed)? })
+        Ok(Self { jobs })
     }
 
     /// Runs a job on one of the threads, to its end even if the caller is dropped.
@@ -92,7 +94,7 @@ impl Passwords {
     /// See [`PasswordError`].
     pub async fn verify(&self, password: SecretString, verifier: Option<String>) -> Result<bool, PasswordError> {
         let has_verifier = verifier.is_some();
-        let verifier = verifier.unwrap_or_else(|| self.dummy_verifier.clone());
+        let verifier = verifier.unwrap_or_else(|| DUMMY_VERIFIER.to_owned());
         self.run(move |memory| {
             let (raw, normal) = (password.expose_secret(), normal_form(&password));
             let mut matches = memory.matches(normal.expose_secret().as_bytes(), &verifier)?;
@@ -141,6 +143,21 @@ mod tests {
         assert!(passwords.verify("correct horse".into(), Some(verifier.clone())).await.unwrap());
         assert!(!passwords.verify("battery staple".into(), Some(verifier)).await.unwrap());
         assert!(!passwords.verify("nobody has this password".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn dummy_verifier_takes_the_same_work_as_a_real_one() {
+        let real = Passwords::new().unwrap().hash("correct horse".into()).await.unwrap();
+        // All but the salt and the hash, and the lengths of these.
+        let work = |verifier: &str| {
+            let mut parts: Vec<_> = verifier.split('$').map(str::to_owned).collect();
+            let secret = parts.split_off(4);
+            (parts, secret.iter().map(String::len).collect::<Vec<_>>())
+        };
+        assert_eq!(work(DUMMY_VERIFIER), work(&real));
+        assert_eq!(work(&real).1.len(), 2, "{real}");
+        // So the pool refuses a match of the dummy, and not just another password.
+        assert!(HashMemory::default().matches(b"nobody has this password", DUMMY_VERIFIER).unwrap());
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --targ
 @touch $@
 endef
 
-.PHONY: help setup build release release-programs deb install audit run test browser assets screenshots chaos chaos-check availability hostile rolling room bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build release release-programs deb install audit run test browser assets screenshots chaos chaos-check availability hostile rolling room bench check fmt lint doc deny machete tools secrets env clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -211,6 +211,9 @@ $(NATS_PY): examples/backend/requirements.txt | setup
 
 secrets: build ## Print new secrets for an .env file
 	@$(call program,dockhost) secrets
+
+env: build ## Write .env.example with new secrets to .env; an existing .env is not replaced
+	@$(call program,dockhost) secrets --env-example --write .env
 
 clean: ## Remove what was built; the data in .dockhost stays
 	cargo clean

@@ -19,7 +19,8 @@ use settings::Setting;
 /// don't name it, because they would be compiled again after each commit.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("DOCKHOST_BUILD"));
 
-const EXAMPLE: &str = include_str!("../../.env.example");
+/// The text of `.env.example`: all variables, commented, with an explanation of each.
+pub const EXAMPLE: &str = include_str!("../../.env.example");
 const PREFIX: &str = "DOCKHOST_";
 
 /// A parsed command line.

@@ -193,6 +193,30 @@ async fn secrets_write_makes_a_private_file_and_replaces_none() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
 }
 
+/// With a copy of `.env.example` a server lacks its secrets; with this file it has them.
+#[tokio::test]
+async fn secrets_env_example_has_everything_that_serve_requires() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(".env");
+    let invalid = [("PORT", "http".to_owned())];
+    let is_about = |problems: &str, name: &str| problems.contains(&format!("  - {name}"));
+
+    std::fs::write(&file, dockhost_environment::EXAMPLE).unwrap();
+    let copied = run(directory.path(), &["serve"], &invalid).await;
+    assert!(copied.code == 2 && is_about(&copied.err, "DOCKHOST_MASTER_KEY is missing"), "{copied:?}");
+
+    let refused = run(directory.path(), &["secrets", "--env-example", "--write", ".env"], &[]).await;
+    assert!(refused.code == 1 && refused.err.contains(".env is not written"), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), dockhost_environment::EXAMPLE);
+
+    std::fs::remove_file(&file).unwrap();
+    let written = run(directory.path(), &["secrets", "--env-example", "--write", ".env"], &[]).await;
+    assert_eq!(written.code, 0, "{written:?}");
+    let complete = run(directory.path(), &["serve"], &invalid).await;
+    assert!(complete.code == 2 && is_about(&complete.err, "PORT="), "{complete:?}");
+    assert_eq!(complete.err.matches("\n  - ").count(), 1, "something else is wrong: {complete:?}");
+}
+
 /// A URL that can't be parsed is no reason to wait for a broker.
 #[tokio::test]
 async fn serve_invalid_urls_are_refused_at_once_without_their_passwords() {

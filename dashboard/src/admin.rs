@@ -12,6 +12,7 @@ pub mod settings;
 pub mod triage;
 pub mod usage;
 
+use askama::filters::urlencode_strict;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,6 +29,14 @@ pub struct List<T> {
 impl<T> Default for List<T> {
     fn default() -> Self {
         Self { items: Vec::new(), next_cursor: None }
+    }
+}
+
+impl<T> List<T> {
+    /// Where the next page of the list at `path` is, if there is one.
+    fn next_page(&self, path: &str) -> Option<String> {
+        let Ok(cursor) = urlencode_strict(self.next_cursor.as_ref()?);
+        Some(format!("{path}?cursor={cursor}"))
     }
 }
 
@@ -50,4 +59,17 @@ fn percent(fraction: f64) -> String {
 /// A value of an event as text.
 fn json_text(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_page_of_a_list_has_the_cursor_encoded() {
+        let list = |cursor: Option<&str>| List::<()> { items: vec![], next_cursor: cursor.map(str::to_owned) };
+        let next = list(Some("dockhost.event.claim.a/b&c")).next_page("/admin/quarantine");
+        assert_eq!(next.as_deref(), Some("/admin/quarantine?cursor=dockhost.event.claim.a%2Fb%26c"));
+        assert_eq!(list(None).next_page("/admin/quarantine"), None);
+    }
 }

@@ -101,3 +101,20 @@ pub struct SshKey {
     /// When it was added; none for the default key.
     pub added_at: Option<Moment>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_that_could_not_be_read_says_why_and_offers_another_attempt() {
+        let part = KeyList { keys: Err("the database is <unreachable>".to_owned()) }.render().unwrap();
+        let expected = concat!(
+            r#"<div class="empty-state" role="alert"><h2>Your keys can't be shown now</h2>"#,
+            "<p>the database is &#60;unreachable&#62;</p>",
+            r#"<div class="actions"><button type="button" class="btn" data-variant="outline" data-do="refresh">"#,
+            "Try again</button></div></div>\n",
+        );
+        assert!(part.starts_with("<section") && part.contains(expected), "{part}");
+    }
+}

@@ -105,11 +105,14 @@ mod tests {
     fn quarantine_offers_a_retry_where_a_read_model_lacks_events() {
         let list = |models: &[&str]| {
             let items = vec![aggregate("dockhost.event.tenancy.a/b&c", models)];
-            Quarantine { aggregates: Ok(List { items, next_cursor: None }), cursor: None }.render().unwrap()
+            let next_cursor = Some("a/b".to_owned());
+            Quarantine { aggregates: Ok(List { items, next_cursor }), cursor: None }.render().unwrap()
         };
         let page = list(&["instances"]);
         assert!(page.contains("/api/v2/admin/quarantine/dockhost.event.tenancy.a%2Fb%26c/retry"), "{page}");
         assert!(page.contains("&#60;b&#62;unknown") && !page.contains("<b>unknown"), "{page}");
+        let pager = r#"<p class="pager"><a class="link" href="/admin/quarantine?cursor=a%2Fb">Next page</a></p>"#;
+        assert!(page.contains(pager), "{page}");
         assert!(!list(&[]).contains("data-path"));
     }
 }

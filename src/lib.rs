@@ -11,6 +11,7 @@
 //! - [`auth`]: passwords, tokens, API keys, SSH keys, and the authentication of backends at the broker.
 //! - [`accounts`]: changes of accounts that span aggregates.
 //! - [`replica`]: the state that every replica keeps: the fleet, heartbeats, the progress of the read models.
+//! - [`webhooks`]: what happens, sent to the URLs of users: addresses, signatures, order, retries.
 //! - [`leader`]: the election, the roles of the leader, and the erasure of a person.
 //! - [`http`]: the API; `router` lists every route.
 //! - [`backup`]: export and import of the log.
@@ -35,3 +36,4 @@ pub mod leader;
 pub mod metrics;
 pub mod replica;
 pub mod sealing;
+pub mod webhooks;

@@ -20,6 +20,7 @@ use crate::refusal::RefusalsEvent;
 use crate::session::SessionEvent;
 use crate::subject::AggregateId;
 use crate::tenancy::TenancyEvent;
+use crate::webhook::WebhooksEvent;
 
 /// Any event of the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,6 +46,8 @@ pub enum Event {
     Refusals(RefusalsEvent),
     /// An event of a user's instances.
     Tenancy(TenancyEvent),
+    /// An event of a user's webhooks.
+    Webhooks(WebhooksEvent),
 }
 
 macro_rules! union {
@@ -60,7 +63,7 @@ union!(
     AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
     BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens,
     InvitationsEvent => Invitations, GroupsEvent => Groups, RefusalsEvent => Refusals,
-    TenancyEvent => Tenancy
+    TenancyEvent => Tenancy, WebhooksEvent => Webhooks
 );
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
@@ -144,6 +147,7 @@ impl Event {
             AggregateId::Groups(_) => of::<GroupsEvent, D>(kind, data),
             AggregateId::Refusals(_) => of::<RefusalsEvent, D>(kind, data),
             AggregateId::Tenancy(_) => of::<TenancyEvent, D>(kind, data),
+            AggregateId::Webhooks(_) => of::<WebhooksEvent, D>(kind, data),
         }
         .map_err(|error| unreadable(subject, kind, &error))
     }

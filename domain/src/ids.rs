@@ -101,6 +101,10 @@ id!(
     GroupId, "group"
 );
 id!(
+    /// A webhook.
+    WebhookId, "webhook"
+);
+id!(
     /// A user or a backend, with the same UUID. Sealing keys and sessions belong to principals.
     PrincipalId, "principal"
 );

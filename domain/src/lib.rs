@@ -10,7 +10,7 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers. [`idempotency`]: the requests that they were stored for.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`], [`webhook`]: the aggregates.
 //! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use;
 //!   [`quota`]: what those of one user may use.
 
@@ -48,4 +48,5 @@ pub mod tenancy;
 #[cfg(test)]
 pub mod testing;
 pub mod timestamp;
+pub mod webhook;
 pub mod wire;

@@ -175,6 +175,8 @@ pub enum AggregateId {
     Groups(AllGroups),
     /// What was refused.
     Refusals(AllRefusals),
+    /// The webhooks of a user.
+    Webhooks(UserId),
     /// A claimed name.
     Claim(ClaimId),
 }
@@ -198,6 +200,7 @@ impl AggregateId {
             Self::Invitations(_) => "invitations",
             Self::Groups(_) => "groups",
             Self::Refusals(_) => "refusals",
+            Self::Webhooks(_) => "webhooks",
             Self::Claim(_) => "claim",
         }
     }
@@ -206,7 +209,7 @@ impl AggregateId {
     #[must_use]
     pub fn sealed_under(&self) -> Option<PrincipalId> {
         match self {
-            Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
+            Self::Account(id) | Self::Tenancy(id) | Self::Webhooks(id) => Some((*id).into()),
             Self::Session(id) => Some(*id),
             Self::Backend(id) => Some((*id).into()),
             Self::Administrators(_)
@@ -224,7 +227,7 @@ impl fmt::Display for AggregateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "dockhost.event.{}.", self.kind())?;
         match self {
-            Self::Account(id) | Self::Tenancy(id) => id.fmt(f),
+            Self::Account(id) | Self::Tenancy(id) | Self::Webhooks(id) => id.fmt(f),
             Self::Administrators(all) => all.fmt(f),
             Self::Session(id) => id.fmt(f),
             Self::Backend(id) => id.fmt(f),
@@ -255,6 +258,7 @@ impl FromStr for AggregateId {
             "invitations" if rest == "all" => Ok(Self::Invitations(AllInvitations)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
+            "webhooks" => Ok(Self::Webhooks(rest.parse().map_err(invalid)?)),
             "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
             "claim" => {
                 let (token, hash) = rest.split_once('.').ok_or_else(|| InvalidSubject(text.to_owned()))?;
@@ -345,7 +349,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..12, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..13, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -360,6 +364,7 @@ mod tests {
                 8 => AggregateId::Invitations(AllInvitations),
                 9 => AggregateId::Groups(AllGroups),
                 10 => AggregateId::Refusals(AllRefusals),
+                11 => AggregateId::Webhooks(UserId::from_uuid(id)),
                 _ => claim(ClaimKind::Backend),
             }
         })
@@ -392,7 +397,7 @@ mod tests {
 
         #[test]
         fn subject_any_text_parses_only_in_canonical_form(
-            text in "dockhost\\.(event|timer|report|assignment)\\.(account|administrators|enrolment-tokens|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
+            text in "dockhost\\.(event|timer|report|assignment)\\.(account|administrators|enrolment-tokens|tenancy|webhooks|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
         ) {
             if let Ok(aggregate) = text.parse::<AggregateId>() {
                 prop_assert_eq!(aggregate.to_string(), text.clone());

@@ -3,6 +3,7 @@
 mod accounts;
 mod instances;
 mod metrics;
+mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 pub use accounts::{AccountArgs, CookieMode, EnrolmentMode, SignUpMode};
 pub use instances::InstanceArgs;
 pub use metrics::MetricsArgs;
+pub use webhooks::WebhookArgs;
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
 const DEFAULT_DATABASE: &str = "dockhost";
@@ -48,6 +50,9 @@ pub struct ServerArgs {
     /// Deadlines.
     #[command(flatten)]
     pub deadlines: DeadlineArgs,
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
     /// Metrics.
     #[command(flatten)]
     pub metrics: MetricsArgs,

@@ -110,8 +110,6 @@ async fn start(
     access::check(&urls.nats_url, &signer).await?;
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
     tasks::start_log_monitor(supervisor, &replica).await?;
-    tasks::start_election(supervisor, &replica, args, kick, stages.announced.clone()).await?;
-
     let limits = tasks::start_limits(supervisor, &replica, args);
     let app = startup::http_app(
         (args, urls),
@@ -122,6 +120,7 @@ async fn start(
         &backend_tokens,
         (stages.clone(), is_tls),
     )?;
+    tasks::start_election(supervisor, &replica, args, kick, stages.announced.clone(), &app).await?;
     tasks::start_refusals(supervisor, &app);
     tasks::start_metrics(supervisor, &replica, &app, &args.metrics, stages).await?;
     replica.follower.wait_until_caught_up().await;
@@ -132,7 +131,8 @@ async fn start(
 
 /// Logs what is running and with which configuration; no secrets.
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
-    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, metrics: _, in_force: _ } = args;
+    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, webhooks, metrics: _, in_force: _ } =
+        args;
     tracing::info!(
         version = dockhost_environment::VERSION,
         replica = replica.connections.name,
@@ -180,5 +180,10 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         delete_ms = deadlines.delete_within_ms,
         lost_after_ms = deadlines.lost_after_ms,
         "deadlines"
+    );
+    tracing::info!(
+        networks = ?webhooks.webhook_networks,
+        give_up_days = webhooks.webhook_give_up_days,
+        "webhooks"
     );
 }

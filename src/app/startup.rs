@@ -39,6 +39,7 @@ use crate::http::dependencies::DependencyCheck;
 use crate::http::events::EventStreams;
 use crate::http::limits::RateLimits;
 use crate::http::past::LogReader;
+use crate::http::webhooks::WebhookAccess;
 use crate::leader::dispatcher;
 use crate::metrics::Metrics;
 use crate::replica::bootstrap;
@@ -49,6 +50,7 @@ use crate::replica::projection_progress::ProjectionProgress;
 use crate::replica::role_watch::RoleWatch;
 use crate::replica::stream_watch::StreamWatch;
 use crate::sealing::MasterKey;
+use crate::webhooks::sender::Sender;
 
 /// How long the start waits for the log and the assignments: longer than the stream watch takes to make a stream without
 /// a leader again.
@@ -192,6 +194,10 @@ pub fn http_app(
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
         log_reader: LogReader::default(),
+        webhooks: WebhookAccess::new(
+            Arc::new(Sender::new(args.webhooks.webhook_networks.clone())?),
+            Arc::new(store.clone()),
+        ),
         streams: EventStreams::new(args.connections.event_streams()),
         refusals: Arc::default(),
         write_age: Box::new(move || write_proof.age()),

@@ -31,6 +31,7 @@ use crate::common::shutdown::ShutdownStages;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
 use crate::http::app::App;
+use crate::http::events::WebhookMessages;
 use crate::http::limits::{RateLimits, exchange};
 use crate::http::metrics;
 use crate::http::server::{self, ConnectionLimits, Listener};
@@ -39,6 +40,7 @@ use crate::leader::Leader;
 use crate::leader::election::{Election, TermEnd};
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
+use crate::leader::webhooks::WebhookPorts;
 use crate::replica::confirm::ConfirmHandler;
 use crate::replica::model_builder::ModelBuilder;
 use crate::replica::standstill;
@@ -243,6 +245,7 @@ pub async fn start_election(
     args: &ServerArgs,
     kick: Kick,
     resign: CancellationToken,
+    app: &Arc<App>,
 ) -> anyhow::Result<()> {
     let Connections { name, broker, agents, log, store, .. } = &replica.connections;
     let js = broker.jetstream();
@@ -268,6 +271,11 @@ pub async fn start_election(
         lost_after: args.deadlines.lost_after(),
         kick,
         metrics: Arc::clone(&replica.metrics),
+        webhooks: WebhookPorts {
+            source: Arc::new(WebhookMessages::new(Arc::clone(app))),
+            sender: Arc::clone(&app.webhooks.sender),
+            give_up_after: args.webhooks.give_up_after(),
+        },
     };
     let election = Election::new(js.clone(), js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
     supervisor.spawn_fallible("fitness", |cancel| fitness.clone().answer(cancel));

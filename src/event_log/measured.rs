@@ -61,6 +61,7 @@ impl Area {
             | AggregateId::Invitations(_)
             | AggregateId::Groups(_)
             | AggregateId::Refusals(_)
+            | AggregateId::Webhooks(_)
             | AggregateId::Claim(_) => Self::Auth,
         }
     }

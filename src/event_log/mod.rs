@@ -108,7 +108,7 @@ pub enum Filter {
     Kind(&'static str),
     /// Those of one aggregate.
     One(AggregateId),
-    /// Those of all aggregates of one user (account, tenancy, sessions) or backend.
+    /// Those of all aggregates of one user (account, tenancy, sessions, webhooks) or backend.
     Owner(Uuid),
 }
 

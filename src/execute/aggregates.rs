@@ -16,6 +16,7 @@ use dockhost_domain::refusal::Refusals;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
+use dockhost_domain::webhook::Webhooks;
 
 use super::cache::{AggregateCache, CacheEntry, CachedState, Load};
 use super::snapshots::SnapshotManager;
@@ -33,6 +34,7 @@ pub struct Aggregates {
     invitations: AggregateCache<Invitations>,
     groups: AggregateCache<Groups>,
     refusals: AggregateCache<Refusals>,
+    webhooks: AggregateCache<Webhooks>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
     /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
@@ -57,7 +59,7 @@ macro_rules! cached {
 cached!(
     Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
     Backend => backends, EnrolmentTokens => enrolment_tokens, Invitations => invitations,
-    Groups => groups, Refusals => refusals, Claim => claims
+    Groups => groups, Refusals => refusals, Webhooks => webhooks, Claim => claims
 );
 
 impl Default for Aggregates {
@@ -72,6 +74,7 @@ impl Default for Aggregates {
             invitations: AggregateCache::new(1),
             groups: AggregateCache::new(1),
             refusals: AggregateCache::new(1),
+            webhooks: AggregateCache::new(MAX_STATES_PER_KIND),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
             observed: AtomicU64::new(0),
@@ -97,6 +100,7 @@ impl Aggregates {
         self.invitations.clear();
         self.groups.clear();
         self.refusals.clear();
+        self.webhooks.clear();
         self.claims.clear();
     }
 
@@ -126,6 +130,7 @@ impl Aggregates {
             AggregateId::Invitations(id) => self.observe_one::<Invitations>(id, recorded),
             AggregateId::Groups(id) => self.observe_one::<Groups>(id, recorded),
             AggregateId::Refusals(id) => self.observe_one::<Refusals>(id, recorded),
+            AggregateId::Webhooks(id) => self.observe_one::<Webhooks>(id, recorded),
             AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
@@ -173,6 +178,7 @@ impl Aggregates {
             AggregateId::Invitations(id) => self.invitations.evict(id),
             AggregateId::Groups(id) => self.groups.evict(id),
             AggregateId::Refusals(id) => self.refusals.evict(id),
+            AggregateId::Webhooks(id) => self.webhooks.evict(id),
             AggregateId::Claim(id) => self.claims.evict(id),
         }
     }

@@ -114,14 +114,22 @@ fn expected(operation: &str) -> Option<Row> {
         "signUp" | "signIn" | "refreshSession" | "resetPassword" | "signUpBackend" | "signInBackend" | "health"
         | "live" | "ready" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
-        "signOut" | "listInstances" | "getMe" | "watchEvents" | "exportAccount" | "listSessions" | "listTokens"
-        | "listSshKeys" => QUERIES,
-        "getInstance" | "getInstanceHistory" | "getOperation" => QUERIES_OF_ONE,
+        "signOut" | "listInstances" | "getMe" | "watchEvents" | "listWebhooks" | "exportAccount" | "listSessions"
+        | "listTokens" | "listSshKeys" => QUERIES,
+        "getInstance" | "getInstanceHistory" | "getOperation" | "getWebhook" | "listWebhookDeliveries" => {
+            QUERIES_OF_ONE
+        }
         "createInstance" => CREATING,
         "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys" | "changeInstance" => ON_INSTANCES,
         // Ending a session that one does not have, or not any more, changes nothing.
-        "updateProfile" | "endSession" | "endOtherSessions" | "addSshKey" => COMMANDS,
-        "revokeToken" | "removeSshKey" => COMMANDS_ON_ONE,
+        "updateProfile" | "endSession" | "endOtherSessions" | "addSshKey" | "createWebhook" => COMMANDS,
+        "revokeToken"
+        | "removeSshKey"
+        | "changeWebhook"
+        | "removeWebhook"
+        | "rotateWebhookSecret"
+        | "pingWebhook"
+        | "resumeWebhook" => COMMANDS_ON_ONE,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
         "getBackend" => BACKENDS,
         "listUsers"
@@ -147,6 +155,8 @@ fn expected(operation: &str) -> Option<Row> {
         | "watchAllEvents"
         | "getUsage"
         | "getCharts"
+        | "listAdminWebhooks"
+        | "createAdminWebhook"
         | "approveBackend"
         | "setBackendCapacity"
         | "setBackendLabels"

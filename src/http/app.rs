@@ -26,6 +26,7 @@ use super::past::LogReader;
 use super::read_store::ReadStore;
 use super::refusals::Refusals;
 use super::response::ApiError;
+use super::webhooks::WebhookAccess;
 use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
@@ -166,6 +167,8 @@ pub struct App {
     pub role_watch: Arc<RoleWatch>,
     /// How full the broker's nodes are.
     pub store_room: Arc<StoreRoom>,
+    /// What the endpoints of webhooks work with.
+    pub webhooks: WebhookAccess,
     /// What is counted and measured.
     pub metrics: Arc<Metrics>,
     /// Whether broker and database answer.

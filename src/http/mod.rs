@@ -42,3 +42,4 @@ pub(crate) mod testing;
 mod tests;
 mod version;
 mod views;
+pub mod webhooks;

@@ -30,6 +30,7 @@ use super::router;
     tags(
         (name = "Users", description = "Sign-up, sign-in and sign-out of people."),
         (name = "Instances", description = "A user's machines."),
+        (name = "Webhooks", description = "What happens, sent to your URLs."),
         (name = "Backends", description = "The hosts that run the instances."),
         (name = "Administration", description = "What only administrators may do; anyone else gets 403 `forbidden`."),
         (name = "Server", description = "The server itself."),

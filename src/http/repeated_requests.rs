@@ -12,10 +12,10 @@ use super::testing::{Answer, Caller, PASSWORD, TestApp, observation};
 use super::tests::{Fixture, Operation, operations};
 use crate::execute::CachedAggregate;
 
-/// Sign-ins begin a session each time, refreshing has a rule of its own, a second sign-out finds no session, and explaining
-/// stores nothing.
-const WITHOUT_KEY: [&str; 6] =
-    ["signIn", "signInBackend", "refreshSession", "signOut", "explainPlacement", "retryQuarantined"];
+/// Sign-ins begin a session each time, refreshing has a rule of its own, a second sign-out finds no session, and explaining,
+/// retrying and test messages store nothing.
+const WITHOUT_KEY: [&str; 7] =
+    ["signIn", "signInBackend", "refreshSession", "signOut", "explainPlacement", "retryQuarantined", "pingWebhook"];
 /// A repeated sign-up begins a session of its own.
 const SIGN_UPS: [&str; 2] = ["signUp", "signUpBackend"];
 

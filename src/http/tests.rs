@@ -10,7 +10,7 @@ use dockhost_domain::backend::StartDrain;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{
-    BackendId, EnrolmentTokenId, EventId, GroupId, InstanceId, InvitationId, PrincipalId, SessionId, UserId,
+    BackendId, EnrolmentTokenId, EventId, GroupId, InstanceId, InvitationId, PrincipalId, SessionId, UserId, WebhookId,
 };
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
@@ -125,6 +125,8 @@ pub(super) struct Fixture {
     group: GroupId,
     /// A valid invitation.
     invitation: InvitationId,
+    /// A webhook of the user, if the operation needs one.
+    webhook: Option<WebhookId>,
 }
 
 impl Fixture {
@@ -173,6 +175,7 @@ impl Fixture {
             "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
             _ => None,
         };
+        let webhook = if operation.path.contains("{webhookId}") { Some(app.webhook(user.id).await) } else { None };
         Self {
             app,
             user,
@@ -187,6 +190,7 @@ impl Fixture {
             group,
             invitation,
             reset,
+            webhook,
         }
     }
 
@@ -224,11 +228,13 @@ impl Fixture {
             .replace("{groupId}", &self.group.to_string())
             .replace("{invitationId}", &self.invitation.to_string())
             .replace("{keyId}", &self.user.id.to_string())
+            .replace("{webhookId}", &self.webhook.map(|id| id.to_string()).unwrap_or_default())
             .replace("{subject}", QUARANTINED)
             .replace("{id}", &id);
         let path = match operation.id.as_str() {
             "removeBackend" => path + "?force=true",
             "getUsage" => path + "?from=2020-01-01T00:00:00Z",
+            "resumeWebhook" => path + "?from=" + &self.app.app.position(1),
             _ => path,
         };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
@@ -435,15 +441,19 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "changeGroup",
         "changeInstance",
         "changeRole",
+        "changeWebhook",
+        "createAdminWebhook",
         "createEnrolmentToken",
         "createGroup",
         "createInstance",
         "createInvitation",
         "createToken",
+        "createWebhook",
         "enableUser",
         "issuePasswordReset",
         "resumeAnyInstance",
         "resumeInstance",
+        "resumeWebhook",
         "setQuota",
         "setInstanceKeys",
         "setUserGroup",

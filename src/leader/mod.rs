@@ -23,6 +23,7 @@ mod skip_frozen;
 pub mod supervisor;
 pub mod timers;
 pub mod turns;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use crate::broker::kick::Kick;
 use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::broker::streams::{ASSIGNMENTS, REPORTS, TIMERS};
 use crate::common::error::Cause;
+use crate::event_log::EventLog;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
@@ -65,6 +67,7 @@ use liveness::Liveness;
 use projector::Projectors;
 use supervisor::supervise;
 use timers::Timers;
+use webhooks::{DeliverWebhooks, WebhookPorts};
 
 /// Released aggregates that can wait to be re-queued; a projector that releases more waits.
 const MAX_PENDING_RELEASES: usize = 1024;
@@ -102,6 +105,8 @@ pub struct Leader {
     pub kick: Kick,
     /// What is counted and measured.
     pub metrics: Arc<Metrics>,
+    /// What is sent to webhooks, and how.
+    pub webhooks: WebhookPorts,
 }
 
 /// The roles of one term.
@@ -158,6 +163,7 @@ impl Leader {
         roles.start("recreation", |leader, cancel| leader.recreation().run(cancel));
         roles.start("overdue", |leader, cancel| leader.overdue().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
+        roles.start("webhooks", |leader, cancel| leader.deliver_webhooks().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
         tasks.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
@@ -294,6 +300,17 @@ impl Leader {
 
     fn recreation(&self) -> Recreation {
         Recreation { executor: Arc::clone(&self.executor), follower: Arc::clone(&self.follower), policy: self.policy }
+    }
+
+    fn deliver_webhooks(&self) -> DeliverWebhooks {
+        DeliverWebhooks {
+            log: Arc::clone(&self.log) as Arc<dyn EventLog>,
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            store: self.projectors.store.clone(),
+            metrics: Arc::clone(&self.metrics),
+            ports: self.webhooks.clone(),
+        }
     }
 
     fn liveness(&self) -> Liveness {

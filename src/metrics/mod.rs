@@ -10,6 +10,7 @@ mod log;
 pub mod memory;
 mod requests;
 mod state;
+mod webhooks;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ pub use leader::LeaderMetrics;
 pub use log::LogMetrics;
 pub use requests::{RequestMetrics, Route};
 pub use state::{StateMetrics, signed};
+pub use webhooks::WebhookMetrics;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub log: LogMetrics,
     /// The leader's roles.
     pub leader: LeaderMetrics,
+    /// Deliveries of webhooks.
+    pub webhooks: WebhookMetrics,
     /// What is so at the moment.
     pub state: StateMetrics,
     /// The figures of the last day.
@@ -49,6 +53,7 @@ impl Default for Metrics {
             requests: RequestMetrics::register(&mut registry),
             log: LogMetrics::register(&mut registry),
             leader: LeaderMetrics::register(&mut registry),
+            webhooks: WebhookMetrics::register(&mut registry),
             state: StateMetrics::register(&mut registry),
             charts: Charts::default(),
             registry,

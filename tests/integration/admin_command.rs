@@ -47,6 +47,14 @@ async fn admin_command_cordons_drains_and_retires_machines() {
     let found = run(&["backends", "list", "--label", "gpu=yes", "--search", "work", "--status", "connected"]).await;
     assert_eq!((found.as_array().unwrap().len(), &found[0]["username"]), (1, &json!("workshop")));
     assert_eq!(run(&["backends", "list", "--label", "gpu=no"]).await, json!([]));
+    let add =
+        ["webhooks", "add", "https://example.org/hook", "--machine", "workshop", "--type", "backend.drain-cancelled"];
+    let added = run(&add).await;
+    assert!(added["signingSecret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{added}");
+    let filter =
+        json!({ "user": null, "machine": found[0]["id"], "instance": null, "type": "backend.drain-cancelled" });
+    assert_eq!(added["webhook"]["filter"], filter);
+    assert_eq!(run(&["webhooks", "list"]).await[0]["id"], added["webhook"]["id"]);
     let created = world.user("ada").await.create().await;
     let history = run(&["instances", "history", created.data()["instanceId"].as_str().unwrap()]).await;
     assert!(history.to_string().contains("instance.requested"), "{history}");

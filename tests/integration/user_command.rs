@@ -93,6 +93,15 @@ async fn user_command_goes_from_an_account_to_an_instance_and_back() {
     assert_eq!(run(&["keys", "rm", name]).await.code, 0);
     assert_eq!(run(&["keys", "rm", name]).await.code, 4);
     assert_eq!(json_of(&world, &["keys", "ls"]).await, json!([]));
+
+    let added = json_of(&world, &["webhooks", "add", "https://example.org/hook"]).await;
+    assert!(added["signingSecret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{added}");
+    let id = added["webhook"]["id"].as_str().unwrap();
+    assert_eq!(json_of(&world, &["webhooks", "ls"]).await[0]["id"], id);
+    assert_eq!(run(&["webhooks", "rm", id]).await.code, 0);
+    assert_eq!(run(&["webhooks", "rm", id]).await.code, 4);
+    let refused = run(&["webhooks", "add", "http://127.0.0.1/"]).await;
+    assert!(refused.code == 1 && refused.err.contains("validation_failed"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::refusal::Refusals;
 use crate::session::Sessions;
 use crate::tenancy::Tenancy;
 use crate::testing::{at, event_id};
+use crate::webhook::Webhooks;
 
 const HISTORIES: usize = 1000;
 const EVENTS_PER_HISTORY: u128 = 12;
@@ -106,6 +107,11 @@ fn claim_fold_matches_its_version() {
 #[test]
 fn session_fold_matches_its_version() {
     check::<Sessions>("session");
+}
+
+#[test]
+fn webhooks_fold_matches_its_version() {
+    check::<Webhooks>("webhooks");
 }
 
 #[test]

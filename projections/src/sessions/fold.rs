@@ -33,6 +33,7 @@ impl ReadModel for Sessions {
             | Event::Invitations(_)
             | Event::Groups(_)
             | Event::Refusals(_)
+            | Event::Webhooks(_)
             | Event::Tenancy(_) => Vec::new(),
         }
     }

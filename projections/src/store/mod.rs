@@ -18,6 +18,7 @@ mod run;
 mod schema;
 mod snapshots;
 mod views;
+mod webhooks;
 mod write;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use query::{ModelState, ReadResult};
 pub use schema::{Document, IdOf, StoredModel};
 pub use snapshots::Snapshot;
 pub use views::View;
+pub use webhooks::{DeliveryAttempt, Failing, Saved, WebhookProgress};
 
 pub(crate) use checkpoint::Advance;
 pub(crate) use collection::DROP_GRACE_PERIOD;

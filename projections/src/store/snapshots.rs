@@ -6,10 +6,9 @@
 use bson::{Binary, Document as Bson, doc, spec::BinarySubtype};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::incarnation::Incarnation;
-use mongodb::error::{ErrorKind, WriteFailure};
 
 use super::checkpoint::number;
-use super::write::DUPLICATE_KEY;
+use super::write::is_duplicate;
 use super::{MongoStore, StoreError};
 
 const COLLECTION: &str = "snapshots";
@@ -73,16 +72,12 @@ impl MongoStore {
             let snapshots = database.collection::<Bson>(COLLECTION);
             match snapshots.update_one(doc! { "_id": subject }, vec![replace]).upsert(true).await {
                 // Another replica inserted one at the same time.
-                Err(error) if collided(&error) => Ok(()),
+                Err(error) if is_duplicate(&error) => Ok(()),
                 other => other.map(|_| ()),
             }
         })
         .await
     }
-}
-
-fn collided(error: &mongodb::error::Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
 }
 
 fn read(subject: &str, found: &Bson) -> Option<Snapshot> {

@@ -7,6 +7,7 @@
 
 use bson::{Bson, Document as BsonDocument, RawArrayBuf, RawDocumentBuf, rawdoc};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use mongodb::error::{ErrorKind, WriteFailure};
 use serde::Serialize;
 
 use super::checkpoint::number;
@@ -21,7 +22,12 @@ const BYTES_PER_COMMAND: usize = 12 * 1024 * 1024;
 const CONCURRENT_COMMANDS: usize = 4;
 /// Two upserts of the same new document can collide in its `_id`; the next attempt finds the document.
 const MAX_ATTEMPTS_UPSERT: u32 = 4;
-pub(super) const DUPLICATE_KEY: i32 = 11000;
+const DUPLICATE_KEY: i32 = 11000;
+
+/// Whether a write of one document failed because there is one with its id.
+pub(super) fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
+}
 
 /// The stored form of a document: its JSON form, as BSON.
 pub(crate) fn encode<M: StoredModel>(document: &M::Document) -> Result<RawDocumentBuf, super::Cause> {

@@ -74,6 +74,7 @@ impl ReadModel for Users {
             | Event::Invitations(_)
             | Event::Groups(_)
             | Event::Refusals(_)
+            | Event::Webhooks(_)
             | Event::Tenancy(_) => document,
         }
     }

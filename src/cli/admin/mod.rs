@@ -17,6 +17,7 @@ mod sessions;
 mod settings;
 mod usage;
 mod users;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,9 @@ enum Command {
     Settings(settings::Settings),
     /// Show how long instances ran in a period.
     Usage(usage::Usage),
+    /// URLs to which the events of everybody are sent.
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
 }
 
 impl Admin {
@@ -99,6 +103,7 @@ impl Admin {
             Command::Sessions(sessions) => block_on(|_| success(sessions.run())),
             Command::Settings(settings) => block_on(|_| success(settings.run())),
             Command::Usage(usage) => block_on(|_| success(usage.run())),
+            Command::Webhooks(webhooks) => block_on(|_| success(webhooks.run())),
         };
         reported(done)
     }

@@ -59,6 +59,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("retryQuarantined", "admin quarantine retry"),
     ("listSettings", "admin settings"),
     ("getUsage", "admin usage"),
+    ("listAdminWebhooks", "admin webhooks list"),
+    ("createAdminWebhook", "admin webhooks add"),
     ("listEvents", "events"),
     ("watchAllEvents", "events"),
 ];

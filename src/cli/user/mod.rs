@@ -14,6 +14,7 @@ mod logout;
 mod settings;
 mod sign_up;
 mod ssh;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,9 @@ pub enum Command {
     /// Your SSH keys.
     #[command(subcommand, after_help = EXIT_CODES)]
     Keys(keys::Keys),
+    /// URLs to which what happens is sent.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Webhooks(webhooks::Webhooks),
     /// Write your instances into `~/.ssh/config`, so that `ssh NAME.dockhost`, scp and editors find them.
     #[command(after_help = EXIT_CODES)]
     ConfigSsh(config_ssh::ConfigSsh),
@@ -91,6 +95,7 @@ impl Command {
             Self::Rm(delete) => block_on(|stop| async move { success(delete.run(&stop)).await }),
             Self::History(history) => block_on(|_| success(history.run())),
             Self::Keys(keys) => block_on(|_| success(keys.run())),
+            Self::Webhooks(webhooks) => block_on(|_| success(webhooks.run())),
             Self::ConfigSsh(config) => block_on(|_| success(config.run())),
         })
     }

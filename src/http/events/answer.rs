@@ -97,13 +97,23 @@ fn lines(items: impl Stream<Item = Item>) -> impl Stream<Item = Result<Vec<u8>, 
 fn line(item: &Item) -> Option<Result<Vec<u8>, serde_json::Error>> {
     let line = match item {
         Item::Retry(_) => return None,
-        Item::KeepAlive(position) => StreamLine { event: KEEP_ALIVE, id: position.as_deref(), data: None },
-        Item::Message(Message { id, name, data }) => StreamLine { event: name, id: id.as_deref(), data: Some(data) },
+        Item::KeepAlive(position) => {
+            serde_json::to_vec(&StreamLine { event: KEEP_ALIVE, id: position.as_deref(), data: None })
+        }
+        Item::Message(message) => json_line(message, true),
     };
-    Some(serde_json::to_vec(&line).map(|mut line| {
+    Some(line.map(|mut line| {
         line.push(b'\n');
         line
     }))
+}
+
+/// A message as JSON on one line, without its end; without its content if that is not wanted.
+///
+/// # Errors
+/// It has no JSON form.
+pub fn json_line(Message { id, name, data }: &Message, with_data: bool) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&StreamLine { event: name, id: id.as_deref(), data: with_data.then_some(data) })
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@
 //!
 //! - `begin`: where a stream begins. `access`: for how long its caller may read it.
 //! - `stream`: the task of one stream. `view`: what an entry of the log is for its reader.
-//! - `answer`: the stream as server-sent events, or as JSON lines.
+//! - `answer`: the stream as server-sent events, or as JSON lines. `log_page`: what is too old for the feed.
+//! - `outgoing`: the same messages for webhooks.
 
 mod access;
 mod answer;
 mod begin;
+mod log_page;
+mod outgoing;
 mod stream;
 mod view;
 
@@ -28,6 +31,7 @@ use crate::common::slots::{NoSlot, Slot, Slots};
 pub use access::Caller;
 pub use answer::{Format, Item, JSON_LINES, StreamLine};
 pub use begin::{Begin, LAST_EVENT_ID, LastEventId};
+pub use outgoing::WebhookMessages;
 pub use view::{Change, Message, Reader};
 
 /// When a client that has too many streams may try again.

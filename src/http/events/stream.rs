@@ -1,7 +1,6 @@
 //! The task of one stream: first what the client missed, then what happens.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::StreamRequest;
 use super::access::{self, AccessEnd, Caller};
 use super::answer::Item;
 use super::begin::Begin;
+use super::log_page;
 use super::view::{Message, Reader, messages};
 use crate::common::slots::Slot;
 use crate::http::app::App;
@@ -35,8 +35,6 @@ const ITEMS: usize = 16;
 const BATCH: usize = 64;
 /// Entries that are taken from the log or the ring at once.
 const PAGE: usize = 1024;
-/// Entries of the log that are looked at for one page.
-const MAX_LOOKED_AT: usize = 20_000;
 /// How long a position may be ahead of this replica, which then has not heard of it yet.
 const MAX_AHEAD: Duration = Duration::from_secs(5);
 /// How long the last message waits for a slow client.
@@ -207,26 +205,9 @@ impl Stream {
 
     /// Sends a page of what the log has between two positions; returns the position after it.
     async fn read_log(&self, after: u64, to: u64) -> Result<u64, ApiError> {
-        let (mut page, mut position, mut looked_at) = (Vec::new(), after, 0);
-        let mut is_whole = true;
-        let visit = |entry: &LogEntry| {
-            if page.len() == PAGE || looked_at == MAX_LOOKED_AT {
-                is_whole = false;
-                return ControlFlow::Break(());
-            }
-            looked_at += 1;
-            position = entry.sequence();
-            if self.reader.select(entry).is_some() {
-                page.push(entry.clone());
-            }
-            ControlFlow::Continue(())
-        };
-        let permit = self.app.streams.log_reader.permit(self.caller.principal()).await?;
-        let filter = self.reader.audience().filter();
-        permit.read(self.app.executor.log(), filter, after, to, visit).await?;
-        // The client may take its time.
-        drop(permit);
-        self.show(&page, if is_whole { to } else { position }).await
+        let (log_reader, caller) = (&self.app.streams.log_reader, self.caller.principal());
+        let (page, position) = log_page::read(&self.app, log_reader, caller, &self.reader, (after, to), PAGE).await?;
+        self.show(&page, position).await
     }
 
     /// Sends the messages about entries, which are all of the audience's up to a position; returns that.

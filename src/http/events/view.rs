@@ -129,7 +129,7 @@ pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Resul
 }
 
 /// The instance that an entry changes.
-fn instance_of(entry: &LogEntry) -> Option<InstanceId> {
+pub fn instance_of(entry: &LogEntry) -> Option<InstanceId> {
     match entry {
         LogEntry::Event(recorded) => Instances::keys(&recorded.envelope).into_iter().next(),
         LogEntry::Unreadable(_) => None,

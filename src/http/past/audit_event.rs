@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::actor::{Actors, EventActor};
 use crate::http::app::App;
 
-/// Members that are shown to nobody: what passwords and tokens are checked with.
-const SECRETS: [&str; 2] = ["passwordVerifier", "secretHash"];
+/// Members that are shown to nobody: what passwords and tokens are checked with, and what webhooks are signed with.
+const SECRETS: [&str; 3] = ["passwordVerifier", "secretHash", "signingSecret"];
 /// Stands for a personal value that is not shown.
 const NOT_SHOWN: &str = "(personal)";
 /// What all subjects of events begin with.
@@ -219,7 +219,7 @@ mod tests {
         for (file, event) in golden_events() {
             let shown = with_personal_values(event.encode().unwrap().data).to_string();
             opened += usize::from(shown.contains("ada"));
-            for secret in ["$argon2", "erifier", "ecretHash", MARKER] {
+            for secret in ["$argon2", "erifier", "ecretHash", "whsec_", MARKER] {
                 assert!(!shown.contains(secret), "{file}: {secret} in {shown}");
             }
         }

@@ -73,8 +73,12 @@ pub async fn get(
     let user_id = caller.user_id;
     let permit = app.log_reader.permit(user_id).await?;
     let end = app.executor.log().end(Filter::All).await?;
-    let aggregates =
-        [AggregateId::Account(user_id), AggregateId::Session(user_id.into()), AggregateId::Tenancy(user_id)];
+    let aggregates = [
+        AggregateId::Account(user_id),
+        AggregateId::Session(user_id.into()),
+        AggregateId::Tenancy(user_id),
+        AggregateId::Webhooks(user_id),
+    ];
     let (mut found, mut has_all_events) = (Vec::new(), true);
     for aggregate in aggregates {
         let keep = |entry: &_| {

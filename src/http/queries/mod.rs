@@ -15,3 +15,6 @@ pub mod ready;
 pub mod sessions;
 pub mod ssh_keys;
 pub mod tokens;
+pub mod webhook;
+pub mod webhook_deliveries;
+pub mod webhooks;

@@ -123,6 +123,8 @@ codes! {
         "Your account has as many SSH keys as it may have; remove some first.";
     StillQuarantined, "still_quarantined", CONFLICT,
         "This server can't read the event for which the aggregate is quarantined either; `message` says which one and why.";
+    TooManyWebhooks, "too_many_webhooks", CONFLICT,
+        "You have as many webhooks as you may have; remove some first.";
     InstanceExpired, "instance_expired", CONFLICT,
         "The time to live of the instance is over; extend `expiresAt`, or have an administrator extend what your group allows.";
     InstanceDeleting, "instance_deleting", CONFLICT,

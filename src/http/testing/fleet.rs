@@ -6,16 +6,18 @@ use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
 use dockhost_domain::group::{CreateGroup, Group, GroupSet};
-use dockhost_domain::ids::{BackendId, EnrolmentTokenId, GroupId, InvitationId, UserId};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, GroupId, InvitationId, UserId, WebhookId};
 use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::subject::{AllEnrolmentTokens, AllGroups, AllInvitations};
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::webhook::AddWebhook;
 use dockhost_domain::wire::{Heartbeat, MachineSize, MachineStatus};
 
 use super::{Caller, TestApp, origin};
 use crate::auth::api_key::ApiKeyId;
 use crate::common::clock;
+use crate::webhooks::signature;
 
 impl TestApp {
     /// A registered backend, signed in, whose agent has not connected.
@@ -101,6 +103,15 @@ impl TestApp {
         };
         self.app.executor.execute(AllInvitations, origin(), CreateInvitation { invitation, now }).await.unwrap();
         invitation_id
+    }
+
+    /// A webhook of a user, to an address that is never called.
+    pub async fn webhook(&self, user: UserId) -> WebhookId {
+        let webhook_id = WebhookId::from_uuid(clock::fresh_uuid());
+        let url = "https://127.0.0.1/hook".parse().unwrap();
+        let add = AddWebhook { webhook_id, url, signing_secret: signature::generate(), filter: None, after: 0 };
+        self.app.executor.execute(user, origin(), add).await.unwrap();
+        webhook_id
     }
 
     /// An administrator cordons or uncordons the backend.

@@ -4,8 +4,8 @@
 //! its body must match the schema.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -58,12 +58,15 @@ use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::http::sockets::Sockets;
 use crate::http::views::TokenScope;
+use crate::http::webhooks::WebhookAccess;
 use crate::metrics::Metrics;
 use crate::replica::follower::{Follower, tie_breaker};
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::{Keyring, LogAge, MemoryKeyStore};
+use crate::webhooks::progress::ProgressStore;
+use crate::webhooks::sender::Sender;
 
 mod events;
 mod fleet;
@@ -87,6 +90,9 @@ pub const PASSWORD: &str = "correct horse";
 
 /// The event streams that there may be.
 const MAX_STREAMS: MaxStreams = MaxStreams { total: 4, per_user: 3 };
+
+/// Makes no delivery outside this machine, nor to it. It takes time to make.
+static SENDER: LazyLock<Arc<Sender>> = LazyLock::new(|| Arc::new(Sender::new(vec![]).unwrap()));
 
 /// The service over memory adapters.
 pub struct TestApp {
@@ -192,6 +198,7 @@ impl TestApp {
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
             log_reader: LogReader::default(),
+            webhooks: WebhookAccess::new(Arc::clone(&SENDER), Arc::clone(&store) as Arc<dyn ProgressStore>),
             streams: EventStreams::new(MAX_STREAMS),
             refusals: Arc::default(),
             keyring: Arc::new(keyring),

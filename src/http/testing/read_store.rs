@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, SessionId, UserId, WebhookId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{InstanceDocument, InstanceFilter, InstanceRef, InstanceSums, Instances, SumBy};
 use dockhost_projections::quarantined::Retried;
 use dockhost_projections::sessions::{SessionDocument, SessionFilter, Sessions};
-use dockhost_projections::store::{ModelState, Page, ReadResult};
+use dockhost_projections::store::{ModelState, Page, ReadResult, WebhookProgress};
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
 use dockhost_projections::{Document, History, ProjectionError, ReadModel, StoreError, Unreadable};
 use futures::FutureExt;
@@ -20,6 +20,7 @@ use futures::future::BoxFuture;
 use crate::event_log::EventLog;
 use crate::event_log::memory::MemoryLog;
 use crate::http::read_store::{QuarantinedByModel, Read, ReadStore};
+use crate::webhooks::progress::ProgressStore;
 
 /// Read models that are folded from the log for each query.
 pub struct MemoryReadStore {
@@ -29,12 +30,13 @@ pub struct MemoryReadStore {
     stale_since: AtomicU64,
     /// What is quarantined, and whether a retry folds it.
     quarantined: Mutex<Vec<(&'static str, Unreadable, bool)>>,
+    webhooks: Mutex<BTreeMap<WebhookId, WebhookProgress>>,
 }
 
 impl MemoryReadStore {
     pub fn new(log: Arc<MemoryLog>) -> Self {
-        let (unavailable, stale_since, quarantined) = Default::default();
-        Self { log, unavailable, stale_since, quarantined }
+        let (unavailable, stale_since, quarantined, webhooks) = Default::default();
+        Self { log, unavailable, stale_since, quarantined, webhooks }
     }
 
     pub fn set_unavailable(&self, unavailable: bool) {
@@ -49,6 +51,11 @@ impl MemoryReadStore {
     /// A model quarantines an aggregate, which a retry folds if it `is_readable`.
     pub fn quarantine(&self, model: &'static str, event: Unreadable, is_readable: bool) {
         self.quarantined.lock().unwrap_or_else(PoisonError::into_inner).push((model, event, is_readable));
+    }
+
+    /// The deliveries of a webhook are so far.
+    pub fn put_webhook_progress(&self, id: WebhookId, progress: WebhookProgress) {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, progress);
     }
 
     fn ensure_available(&self) -> Result<(), StoreError> {
@@ -88,6 +95,14 @@ fn page_of<D: Document>(documents: Vec<D>, page: Page<D::Id>, is_selected: impl 
     let selected = documents.into_iter().filter(is_selected);
     let rest = selected.filter(|document| page.after.as_ref().is_none_or(|last| document.id() > *last));
     rest.take(usize::try_from(page.limit).unwrap() + 1).collect()
+}
+
+impl ProgressStore for MemoryReadStore {
+    fn progress(&self, ids: Vec<WebhookId>) -> BoxFuture<'_, Result<BTreeMap<WebhookId, WebhookProgress>, StoreError>> {
+        let all = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = all.into_iter().filter(|(id, _)| ids.contains(id)).collect();
+        std::future::ready(self.ensure_available().map(|()| found)).boxed()
+    }
 }
 
 impl ReadStore for MemoryReadStore {

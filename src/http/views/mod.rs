@@ -1,4 +1,4 @@
-//! The API's representations of users, API tokens, SSH keys, backends, instances, operations and the health of a replica: one for answers to
+//! The API's representations of users, webhooks, API tokens, SSH keys, backends, instances, operations and the health of a replica: one for answers to
 //! commands and to queries.
 
 mod api_token;
@@ -15,6 +15,7 @@ mod operation;
 mod ssh_key;
 mod under_way;
 mod user;
+mod webhook;
 
 pub use api_token::{ApiToken, TokenScope};
 pub use backend::{Backend, BackendStatus, version_of_document, version_of_machine};
@@ -28,3 +29,4 @@ pub use operation::Operation;
 pub use ssh_key::SshKey;
 pub use under_way::UnderWay;
 pub use user::{Role, User};
+pub use webhook::{DeliveryView, Webhook, WebhookWithDeliveries};

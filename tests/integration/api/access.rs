@@ -101,6 +101,7 @@ fn path_of(route: &Route, instance: &str, other: &str) -> String {
         "{keyId}",
         "{groupId}",
         "{subject}",
+        "{webhookId}",
     ]
     .into_iter()
     .fold(route.path.replace("{instanceId}", instance), |path, placeholder| path.replace(placeholder, other));

@@ -15,7 +15,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970 or in the past, a size.
-const REFUSE_VALID_REQUESTS: [&str; 32] = [
+const REFUSE_VALID_REQUESTS: [&str; 37] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -44,6 +44,12 @@ const REFUSE_VALID_REQUESTS: [&str; 32] = [
     "createGroup",
     "changeGroup",
     "createInvitation",
+    // Hosts that can not be called, positions in another log, a key that was used for another webhook.
+    "createWebhook",
+    "changeWebhook",
+    "createAdminWebhook",
+    "resumeWebhook",
+    "rotateWebhookSecret",
     // `If-Match` with a version that the resource does not have.
     "stopInstance",
     "resumeInstance",

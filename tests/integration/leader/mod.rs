@@ -15,6 +15,7 @@ mod moves;
 mod redelivery;
 mod silence;
 mod standstill;
+mod webhooks;
 
 use dockhost_domain::ids::BackendId;
 use serde_json::Value;

@@ -19,6 +19,8 @@ fn sample() -> String {
     metrics.log.record_operation("create");
     metrics.leader.record_restart("timers");
     metrics.leader.record_timer(Duration::from_millis(1));
+    metrics.webhooks.record_delivery("delivered");
+    metrics.webhooks.set_oldest(Duration::ZERO);
     metrics.state.set_down("database", false);
     metrics.state.set_backends("connected", 1);
     metrics.state.set_instances([("running".to_owned(), 1)]);

@@ -46,13 +46,14 @@ use dockhost_domain::tenancy::{
     SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::webhook::Webhooks;
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
 
 use super::log::{Log, Logged};
-use super::{Invariant, Violations};
+use super::{Invariant, Violations, webhooks};
 
-type Check = Result<(), String>;
+pub(super) type Check = Result<(), String>;
 
 pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
     for (aggregate, events) in log.aggregates() {
@@ -245,6 +246,11 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     }
                 });
             }
+            AggregateId::Webhooks(_) => {
+                replay::<Webhooks>(aggregate, &events, violations, |state, event, logged| {
+                    webhooks::check(state, event, &logged.recorded.envelope.event)
+                });
+            }
             AggregateId::Refusals(_) => {
                 replay::<Refusals>(aggregate, &events, violations, |state, event, logged| {
                     let RefusalsEvent::Counted(counted) = event;
@@ -341,7 +347,7 @@ fn replay<A: Aggregate>(
 }
 
 /// Checks that a decision equals the recorded event, without the parts that depended on the time.
-fn same<E: Into<Event>, R: std::fmt::Display>(decided: Result<Option<E>, R>, recorded: &Event) -> Check {
+pub(super) fn same<E: Into<Event>, R: std::fmt::Display>(decided: Result<Option<E>, R>, recorded: &Event) -> Check {
     match decided {
         Err(rejection) => Err(format!("would have been refused: {rejection}")),
         Ok(None) => Err("would have changed nothing".to_owned()),

@@ -16,6 +16,7 @@ mod names;
 pub mod order;
 mod reads;
 pub mod recovery;
+mod webhooks;
 
 use std::fmt;
 

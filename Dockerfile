@@ -5,7 +5,7 @@ FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 ARG DOCKHOST_COMMIT
-RUN cargo build --locked --release -p dockhost -p dockhost-agent --bins \
+RUN cargo build --locked --release -p dockhost -p dockhost-agent --bins --features dockhost/otlp,dockhost-agent/otlp \
  && install -D -t /out target/release/dockhost target/release/dockhost-agent
 
 # The agent runs as root, which access to the engine implies anyway. It uses `iptables` to block private networks.

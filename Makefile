@@ -96,7 +96,7 @@ build: setup ## Build the programs dockhost and dockhost-agent
 
 release-programs: setup
 	DOCKHOST_COMMIT="$${DOCKHOST_COMMIT:-$$(git describe --always --dirty --abbrev=12 --exclude='*' 2> /dev/null || true)}" \
-	  cargo build --locked --release -p dockhost -p dockhost-agent --bins
+	  cargo build --locked --release -p dockhost -p dockhost-agent --bins --features dockhost/otlp,dockhost-agent/otlp
 
 release: deb ## Build programs, Debian packages, lists of components and checksums into dist/
 	@$(call install,cargo-sbom,$(CARGO_SBOM_VERSION))

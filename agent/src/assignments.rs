@@ -12,10 +12,13 @@ use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::subject::Channel;
+use dockhost_domain::trace::HEADER as TRACE_PARENT;
 use dockhost_domain::wire::{AgentKey, Assignment, Hello, Welcome};
+use dockhost_telemetry::trace;
 use futures::StreamExt;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::backoff;
 use crate::capacity::Capacity;
@@ -255,13 +258,10 @@ impl<R: Runtime> Session<'_, R> {
                 () = reports.replaced() => return SessionEnd::ReportsLost,
             };
             match next {
-                Ok(Some(body)) => {
+                Ok(Some(message)) => {
                     earlier.failures = 0;
                     unseen = unseen.map(|unseen| unseen.saturating_sub(1));
-                    match serde_json::from_slice::<Assignment>(&body) {
-                        Ok(assignment) => reconciler.assign(assignment),
-                        Err(error) => tracing::error!(%error, "ignoring an assignment that can't be decoded"),
-                    }
+                    self.take(&message).await;
                 }
                 // The consumer is empty, so everything has been seen, even if an assignment was removed since the welcome.
                 Ok(None) => {
@@ -271,6 +271,20 @@ impl<R: Runtime> Session<'_, R> {
                 Err(end) => return end,
             }
         }
+    }
+
+    /// Takes an assignment, in the trace in which it was published.
+    async fn take(&self, message: &Message) {
+        let sent = message.headers.as_ref().and_then(|headers| headers.get(TRACE_PARENT));
+        let parent = sent.and_then(|text| text.as_str().parse().ok());
+        let span = tracing::info_span!("receive", trace = Empty);
+        let take = async {
+            match serde_json::from_slice::<Assignment>(&message.payload) {
+                Ok(assignment) => self.reconciler.assign(assignment),
+                Err(error) => tracing::error!(%error, "ignoring an assignment that can't be decoded"),
+            }
+        };
+        trace::in_span(span, parent, take).await;
     }
 
     /// Stops everything but hellos.
@@ -332,8 +346,8 @@ impl PullSubscription {
         format!("{}.{}", self.inbox, self.pull)
     }
 
-    /// The next assignment's body, or `None` if the consumer has no more at the moment.
-    async fn next(&mut self) -> Result<Option<Bytes>, SessionEnd> {
+    /// The next assignment, or `None` if the consumer has no more at the moment.
+    async fn next(&mut self) -> Result<Option<Message>, SessionEnd> {
         loop {
             let message = match tokio::time::timeout(HEARTBEAT_TIMEOUT, self.answers.next()).await {
                 Ok(Some(message)) => message,
@@ -345,7 +359,7 @@ impl PullSubscription {
                 if self.received == ASSIGNMENTS_PER_PULL {
                     self.send_pull().await?;
                 }
-                return Ok(Some(message.payload));
+                return Ok(Some(message));
             };
             if message.subject.as_str() != self.reply_subject() {
                 // A status of an earlier pull request.

@@ -13,7 +13,9 @@ use backon::Retryable;
 use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::subject::Channel;
+use dockhost_domain::trace::HEADER as TRACE_PARENT;
 use dockhost_domain::wire::{AGENT_RUN_HEADER, Report};
+use dockhost_telemetry::trace;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -250,6 +252,9 @@ impl ReportSink for ReportPublisher {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", message_id);
         headers.insert(AGENT_RUN_HEADER, self.run.as_str());
+        if let Some(current) = trace::current() {
+            headers.insert(TRACE_PARENT, current.to_string());
+        }
         let answer = self
             .client
             .request_with_headers(self.subject.clone(), headers, Bytes::from(body))

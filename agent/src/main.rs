@@ -7,6 +7,7 @@ use dockhost_agent::config::Config;
 use dockhost_agent::connect::ConnectError;
 use dockhost_agent::{removal, telemetry};
 use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables};
+use dockhost_telemetry::lines::Format;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -16,12 +17,17 @@ const EXIT_INVALID_CONFIGURATION: u8 = 2;
 const EXIT_KEY_REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
-    let Parsed { args: config, problems, .. } = dockhost_environment::parse();
+    let Parsed { args: config, mut problems, .. } = dockhost_environment::parse();
+    let log_format = Format::read().unwrap_or_else(|problem| {
+        problems.push(problem);
+        Format::default()
+    });
     if !problems.is_empty() {
         eprintln!("dockhost-agent: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
-    telemetry::start();
+    // Until the end, which exports the last spans.
+    let _telemetry = telemetry::start(log_format);
     for warning in unknown_variables() {
         tracing::warn!("{warning}");
     }

@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use backon::Retryable;
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::trace::TraceParent;
 use dockhost_domain::wire::Report;
+use dockhost_telemetry::trace;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::backoff::backoff;
 use crate::clock;
@@ -49,19 +52,26 @@ struct Shared {
     added: Notify,
 }
 
+#[derive(Debug)]
+struct Queued {
+    report: Report,
+    /// The trace in which it was queued.
+    trace: Option<TraceParent>,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    reports: HashMap<InstanceId, Report>,
+    reports: HashMap<InstanceId, Queued>,
     /// Whether reports are dropped, because another agent holds the backend.
     suspended: bool,
 }
 
 impl Outbox {
-    /// Queues this report in place of a queued one of the same instance.
+    /// Queues this report in place of a queued one of the same instance. It is sent in the trace of the task.
     pub fn put(&self, report: Report) {
         let mut queued = self.queued();
         if !queued.suspended {
-            queued.reports.insert(report.instance_id, report);
+            queued.reports.insert(report.instance_id, Queued { report, trace: trace::current() });
             self.0.added.notify_one();
         }
     }
@@ -102,10 +112,11 @@ impl Outbox {
         });
         loop {
             while in_flight.len() < MAX_IN_FLIGHT_REPORTS
-                && let Some(report) = self.next(&instances)
+                && let Some(Queued { report, trace }) = self.next(&instances)
             {
                 instances.push(report.instance_id);
-                in_flight.push(self.send_until_stored(sink, report));
+                let span = tracing::info_span!("send", instance = %report.instance_id, trace = Empty);
+                in_flight.push(trace::in_span(span, trace, self.send_until_stored(sink, report)));
             }
             if stop.is_cancelled() && in_flight.is_empty() {
                 return;
@@ -123,7 +134,7 @@ impl Outbox {
     }
 
     /// Removes and returns a queued report whose instance has none in flight.
-    fn next(&self, in_flight: &[InstanceId]) -> Option<Report> {
+    fn next(&self, in_flight: &[InstanceId]) -> Option<Queued> {
         let mut queued = self.queued();
         let instance = queued.reports.keys().find(|instance| !in_flight.contains(instance)).copied()?;
         queued.reports.remove(&instance)

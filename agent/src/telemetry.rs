@@ -1,28 +1,25 @@
-//! The agent's log, on standard error, filtered by `RUST_LOG`.
+//! The agent's log, on standard error, filtered by `RUST_LOG`, as text or as JSON (`DOCKHOST_LOG=json`), and the export of its
+//! spans.
 //!
 //! No filter shows what users entered or the API key: the agent itself logs ids, and the libraries, which log whole
 //! messages and requests at the finer levels, are limited.
 
-use std::io::IsTerminal;
-
 use dockhost_environment::variable;
-use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use dockhost_telemetry::lines::Format;
+use dockhost_telemetry::{Log, Running};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// `connect` logs the events of async-nats.
-const DEFAULT_FILTER: &str = "warn,dockhost_agent=info,async_nats=off";
+const DEFAULT_FILTER: &str = "warn,dockhost_agent=info,dockhost_telemetry=info,async_nats=off";
 /// The finest level of the libraries.
 const LIBRARY_LIMIT: LevelFilter = LevelFilter::INFO;
 
 /// Starts the log. Further calls in a process have no effect.
-pub fn start() {
+pub fn start(format: Format) -> Running {
     let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
-    let lines =
-        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(secrecy_filter()))).try_init();
+    dockhost_telemetry::start(Log { service: "dockhost-agent", format, filter, secrecy: secrecy_filter() })
 }
 
 /// Hides what could contain personal values or the key.

@@ -10,6 +10,7 @@ use crate::idempotency::KeyedRequest;
 use crate::ids::{BackendId, EventId, UserId};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
+use crate::trace::TraceParent;
 
 /// The names of the headers; `docs/EVENTS.md` lists them.
 pub mod header {
@@ -33,8 +34,8 @@ pub mod header {
     pub const CAUSE: &str = "dockhost-cause";
     /// The [`KeyedRequest`](super::KeyedRequest), if any.
     pub const REQUEST: &str = "dockhost-request";
-    /// The W3C trace context of the request, if any.
-    pub const TRACE_PARENT: &str = "traceparent";
+    /// The W3C trace context of what caused it, if any.
+    pub const TRACE_PARENT: &str = crate::trace::HEADER;
 }
 
 /// The value of `ce-specversion`.
@@ -95,8 +96,8 @@ pub struct Origin {
     /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`, `command:<name>`, `configuration`, or what a
     /// role of the leader found, such as `backend-lost:<backend id>`; never text that a user entered.
     pub cause: String,
-    /// W3C trace context.
-    pub trace_parent: Option<String>,
+    /// The trace that the event belongs to, and the span that caused it.
+    pub trace_parent: Option<TraceParent>,
     /// The request, if it has an `Idempotency-Key`.
     pub request: Option<KeyedRequest>,
 }
@@ -106,6 +107,12 @@ impl Origin {
     #[must_use]
     pub fn new(actor: Actor, cause: impl Into<String>) -> Self {
         Self { actor, cause: cause.into(), trace_parent: None, request: None }
+    }
+
+    /// The same in a trace, if there is one.
+    #[must_use]
+    pub fn in_trace(self, trace_parent: Option<TraceParent>) -> Self {
+        Self { trace_parent, ..self }
     }
 }
 
@@ -165,7 +172,7 @@ pub fn headers(
         headers.push((header::REQUEST, request.to_string()));
     }
     if let Some(parent) = &origin.trace_parent {
-        headers.push((header::TRACE_PARENT, parent.clone()));
+        headers.push((header::TRACE_PARENT, parent.to_string()));
     }
     headers
 }
@@ -186,8 +193,8 @@ pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<(Meta, 
     let origin = Origin {
         actor: parsed(header::ACTOR, required(header::ACTOR)?)?,
         cause: required(header::CAUSE)?.to_owned(),
-        trace_parent: get(header::TRACE_PARENT).map(str::to_owned),
-        // It says nothing about the event, so a malformed one must not make the event unreadable.
+        // They say nothing about the event, so malformed ones must not make the event unreadable.
+        trace_parent: get(header::TRACE_PARENT).and_then(|text| text.parse().ok()),
         request: get(header::REQUEST).and_then(|text| text.parse().ok()),
     };
     Ok((meta, origin, required(header::TYPE)?.to_owned()))
@@ -234,6 +241,11 @@ mod tests {
         for (text, expected) in [(request, keyed), ("a1.b2", None)] {
             let changed = |name| if name == header::REQUEST { Some(text) } else { get(name) };
             assert_eq!(read(changed).unwrap().1.request, expected);
+        }
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (text, expected) in [(trace, trace.parse().ok()), ("4bf92f35", None)] {
+            let traced = |name| if name == header::TRACE_PARENT { Some(text) } else { get(name) };
+            assert_eq!(read(traced).unwrap().1.trace_parent, expected);
         }
         for required in [header::ID, header::TIME, header::ACTOR, header::CAUSE, header::TYPE] {
             let without = |name| if name == required { None } else { get(name) };

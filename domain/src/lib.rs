@@ -8,6 +8,7 @@
 //! - [`subject`]: the subjects of the broker.
 //! - [`reported`]: the values that backends send, each with a type that only its valid form can have.
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers. [`idempotency`]: the requests that they were stored for.
+//!   [`trace`]: the trace context of messages.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
 //! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`], [`webhook`]: the aggregates.
@@ -48,5 +49,6 @@ pub mod tenancy;
 #[cfg(test)]
 pub mod testing;
 pub mod timestamp;
+pub mod trace;
 pub mod webhook;
 pub mod wire;

@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn setting_of_a_variable_is_explained_by_the_example() {
-        let debug = Setting::of_variable("DOCKHOST_LOG");
-        assert!(debug.about.starts_with("The form of the server's log"), "{debug:?}");
+        let log = Setting::of_variable("DOCKHOST_LOG");
+        assert!(log.about.starts_with("The form of the log of server and agent"), "{log:?}");
         let secret = Setting::secret("DOCKHOST_MASTER_KEY", true);
         assert_eq!((secret.value, secret.source), (Value::Secret, Source::Default));
     }

@@ -1,18 +1,14 @@
-//! The program's own log, on standard error, as text or as JSON (`DOCKHOST_LOG=json`).
+//! The program's own log, on standard error, as text or as JSON (`DOCKHOST_LOG=json`), and the export of its spans.
 //!
 //! `RUST_LOG` filters it, or else `DEBUG` (`dockhost:*`, `dockhost:auth,dockhost:leader`): an area is one of those of
 //! `common::areas`, with the modules that belong to it, or a module of this crate. No filter shows what users entered:
 //! DockHost logs ids, and the levels of libraries that log messages are limited.
 
-use std::io::IsTerminal;
-use std::str::FromStr;
-
 use dockhost_environment::variable;
+use dockhost_telemetry::lines::Format;
+use dockhost_telemetry::{Log, Running};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::common::areas;
 
@@ -55,52 +51,22 @@ fn directives(debug: &str) -> String {
     std::iter::once(DEFAULT_FILTER.to_owned()).chain(enabled).collect::<Vec<_>>().join(",")
 }
 
-/// The variables that are read here.
-pub const VARIABLES: [&str; 3] = ["DEBUG", "DOCKHOST_LOG", "RUST_LOG"];
-
-/// The form of the log's lines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// An object for each line.
-    Json,
-}
-
-impl Format {
-    /// That of `DOCKHOST_LOG`.
-    ///
-    /// # Errors
-    /// One sentence about an invalid value.
-    pub fn read() -> Result<Self, String> {
-        variable("DOCKHOST_LOG").map_or(Ok(Self::default()), |value| value.parse())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            other => Err(format!("DOCKHOST_LOG={other:?}: it must be one of: text, json")),
-        }
-    }
-}
+/// The variables that are read here, in the crate `dockhost_telemetry` and in the SDK of its export.
+pub const VARIABLES: [&str; 7] = [
+    "DEBUG",
+    "DOCKHOST_LOG",
+    "RUST_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+];
 
 /// Starts the log. Further calls in a process have no effect.
-pub fn start(format: Format) {
+pub fn start(format: Format) -> Running {
     let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(directives(&variable("DEBUG").unwrap_or_default())));
-    let lines =
-        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    let lines = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().boxed(),
-    };
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(secrecy_filter()))).try_init();
+    dockhost_telemetry::start(Log { service: "dockhost", format, filter, secrecy: secrecy_filter() })
 }
 
 /// Hides what could contain personal values.
@@ -151,12 +117,5 @@ mod tests {
             let exists = std::path::Path::new(&path).is_dir() || std::path::Path::new(&format!("{path}.rs")).is_file();
             assert!(exists, "{module}");
         }
-    }
-
-    #[test]
-    fn log_is_text_unless_json_is_asked_for() {
-        assert_eq!(Format::default(), Format::Text);
-        assert_eq!(["text", "json"].map(str::parse), [Ok(Format::Text), Ok(Format::Json)]);
-        assert!("JSON".parse::<Format>().is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The stream ASSIGNMENTS: what each backend should do for each instance, the last message per subject.
 //!
+//! A message has the trace that it was published for in the header `traceparent`.
+//!
 //! Every write names the sequence that its subject is expected to end at, so a leader that was replaced overwrites
 //! nothing. A confirmed assignment is removed by its sequence, never by subject: one that was published meanwhile
 //! survives. A replaced one that may hold personal values is removed first, because only then does the broker overwrite
@@ -15,7 +17,9 @@ use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorK
 use async_nats::jetstream::{self, ErrorCode};
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
+use dockhost_domain::trace::HEADER as TRACE_PARENT;
 use dockhost_domain::wire::Assignment;
+use dockhost_telemetry::trace;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -109,7 +113,10 @@ impl Assignments {
     async fn put(&self, backend: BackendId, assignment: &Assignment, expected: u64) -> Result<bool, AssignmentsError> {
         let subject = Channel::Assignment(backend, assignment.instance_id).to_string();
         let payload = serde_json::to_vec(assignment).map_err(failed("serialising an assignment"))?;
-        let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
+        let mut message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
+        if let Some(current) = trace::current() {
+            message = message.header(TRACE_PARENT, current.to_string());
+        }
         let acknowledgement =
             self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
         match acknowledgement.await {

@@ -33,11 +33,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use dockhost_environment::{InvalidConfiguration, Parsed, VERSION, unknown_variables, variable};
+use dockhost_telemetry::lines::Format;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::secrets::Secrets;
-use crate::app::telemetry::Format;
 
 /// Exit code for invalid arguments (clap's own) and invalid variables.
 const EXIT_INVALID_CONFIGURATION: u8 = 2;
@@ -119,7 +119,8 @@ pub fn main() -> ExitCode {
         eprintln!("dockhost: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
-    crate::app::telemetry::start(log_format);
+    // Until the end, which exports the last spans.
+    let _telemetry = crate::app::telemetry::start(log_format);
     for warning in unknown_variables() {
         tracing::warn!("{warning}");
     }

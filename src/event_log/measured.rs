@@ -14,7 +14,8 @@ use dockhost_domain::timestamp::Timestamp;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use tracing::Level;
+use tracing::field::Empty;
+use tracing::{Instrument, Level, Span};
 
 use super::{Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof};
 use crate::common::areas;
@@ -114,6 +115,7 @@ impl MeasuredLog {
             Err(AppendError::Unknown(_)) => "unknown",
         };
         self.metrics.log.record_append(outcome, began.elapsed());
+        Span::current().record("outcome", outcome);
         if result.is_ok() {
             for Described { kind, instance_event, line } in events {
                 self.metrics.log.record_event(kind, instance_event);
@@ -140,6 +142,11 @@ fn described(envelope: &Envelope) -> Described {
     Described { kind: envelope.aggregate.kind(), instance_event, line: Line::of(envelope) }
 }
 
+/// The span of an append of so many events.
+fn append_span(events: usize) -> Span {
+    tracing::debug_span!("append", events, outcome = Empty)
+}
+
 impl EventLog for MeasuredLog {
     fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
         async move {
@@ -148,10 +155,12 @@ impl EventLog for MeasuredLog {
             self.record(began, &result, [event]);
             result
         }
+        .instrument(append_span(1))
         .boxed()
     }
 
     fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
+        let span = append_span(entries.len());
         async move {
             let began = Instant::now();
             let events: Vec<_> = entries.iter().map(|entry| described(&entry.envelope)).collect();
@@ -159,6 +168,7 @@ impl EventLog for MeasuredLog {
             self.record(began, &result, events);
             result
         }
+        .instrument(span)
         .boxed()
     }
 

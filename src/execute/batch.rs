@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::envelope::{Origin, RecordedEvent};
 use dockhost_domain::idempotency::FirstRequest;
+use tracing::Instrument;
 
 use super::requests::{InFlight, first};
 use super::retries::Retries;
@@ -48,6 +49,15 @@ impl Executor {
     /// # Errors
     /// Those of `decide` and of the log.
     pub async fn execute_batch<E, F>(self: &Arc<Self>, origin: &Origin, decide: impl Fn(Batch) -> F) -> Result<u64, E>
+    where
+        E: From<AppendError>,
+        F: Future<Output = Result<Batch, E>>,
+    {
+        let span = tracing::debug_span!("command", aggregate = "several");
+        self.decide_and_store(origin, decide).instrument(span).await
+    }
+
+    async fn decide_and_store<E, F>(self: &Arc<Self>, origin: &Origin, decide: impl Fn(Batch) -> F) -> Result<u64, E>
     where
         E: From<AppendError>,
         F: Future<Output = Result<Batch, E>>,
@@ -130,7 +140,7 @@ impl Batch {
         if !self.admitted {
             return Err(AppendError::Full);
         }
-        let task = tokio::spawn(async move {
+        let store = async move {
             let Self { executor, entries, in_flight: _in_flight, .. } = self;
             let outcome = executor.log.append_batch(entries.clone()).await;
             match &outcome {
@@ -143,7 +153,8 @@ impl Batch {
                 Err(_) => entries.iter().for_each(|entry| executor.aggregates.evict(entry.envelope.aggregate)),
             }
             outcome
-        });
+        };
+        let task = tokio::spawn(store.in_current_span());
         task.await.unwrap_or_else(|error| Err(AppendError::Unknown(error.into())))
     }
 }

@@ -31,6 +31,7 @@ use dockhost_domain::idempotency::FirstRequest;
 use dockhost_domain::ids::EventId;
 use dockhost_domain::timestamp::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::common::clock;
@@ -224,6 +225,11 @@ impl Executor {
 
     /// Folds the aggregate's events, starting from a snapshot if the aggregate is long and has a valid one.
     async fn load<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
+        let span = tracing::debug_span!("load", aggregate = %A::subject(id));
+        self.fold_from_log(id).instrument(span).await
+    }
+
+    async fn fold_from_log<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let first = self.log.load_first(A::subject(id)).await?;
         let cached = CachedState::empty().with(&first.events);
         if first.complete {
@@ -293,7 +299,10 @@ impl Executor {
         R: Send + 'static,
     {
         let (this, arrived) = (Arc::clone(self), Instant::now());
-        let task = tokio::spawn(async move { this.run(id, &origin, class, arrived, decide).await });
+        let span = tracing::debug_span!("command", aggregate = %A::subject(id));
+        let run = async move { this.run(id, &origin, class, arrived, decide).await };
+        // In the caller's span as well, for when the log is not so detailed.
+        let task = tokio::spawn(run.instrument(span).in_current_span());
         task.await.unwrap_or_else(|error| Err(ExecuteError::Unknown(error.into())))
     }
 

@@ -11,6 +11,7 @@ use dockhost_domain::tenancy::Policy;
 use dockhost_environment::settings::Setting;
 use dockhost_gateway::socket::Broker as SocketIoBroker;
 use dockhost_projections::model::ReadModel;
+use dockhost_telemetry::trace;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -181,7 +182,7 @@ impl App {
     /// The origin of the events that the current request causes.
     pub fn origin(&self, actor: Actor) -> Origin {
         let cause = format!("request:{}", request_id::current());
-        Origin { trace_parent: request_id::trace_parent(), ..Origin::new(actor, cause) }
+        Origin::new(actor, cause).in_trace(trace::current())
     }
 
     /// What this replica knows about the broker without asking it.

@@ -16,9 +16,12 @@ use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::trace::TraceParent;
 use dockhost_domain::wire::{Phase, ReportKind};
 use dockhost_projections::Unreadable;
 use serde_json::{Value, json};
+use tracing::Level;
+use tracing::instrument::WithSubscriber;
 
 use super::app::Cookies;
 use super::dockhost_v2;
@@ -650,6 +653,53 @@ async fn sessions_last_as_long_as_the_setting_says() {
     let expires_at = listed.data()[0]["expiresAt"].as_str().unwrap().parse::<Timestamp>().unwrap();
     let lifetime = expires_at.since(before).as_secs();
     assert!((7 * 3600..7 * 3600 + 60).contains(&lifetime), "{lifetime}");
+}
+
+/// The trace of the last event in the log.
+fn last_trace(app: &TestApp) -> TraceParent {
+    app.log.events().pop().unwrap().envelope.origin.trace_parent.unwrap()
+}
+
+#[tokio::test]
+async fn trace_of_a_request_is_that_of_its_events_and_a_malformed_one_is_replaced() {
+    let app = TestApp::new().await;
+    let user = app.user("ada").await;
+    let change = async |trace: &str| {
+        let request = app.post("/api/v2/user/tokens", json!({ "name": "laptop", "scope": "read" }));
+        let answer = request.header("traceparent", trace).token(&user.token).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        last_trace(&app)
+    };
+    let sent: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+    let event = change(&sent.to_string()).await;
+    assert_eq!((event.trace_id, event.is_sampled), (sent.trace_id, true));
+    assert_ne!(event.span_id, sent.span_id, "the event is caused by the span of the request, not by the client's");
+    let (first, second) = (change("ada@example.org").await, change("").await);
+    assert!(first.trace_id != second.trace_id && first.trace_id != sent.trace_id, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn access_line_has_the_ids_of_request_and_trace_and_the_route() {
+    let (app, file) = (TestApp::new().await, tempfile::NamedTempFile::new().unwrap());
+    let lines =
+        tracing_subscriber::fmt().json().with_max_level(Level::DEBUG).with_writer(file.reopen().unwrap()).finish();
+    let request = app.get("/api/v2/user/instance/canary").header("x-request-id", "r-7");
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = request.header("traceparent", trace).send().with_subscriber(lines).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    let log = std::fs::read_to_string(file.path()).unwrap();
+    assert!(!log.contains("canary"), "{log}");
+    let line = log.lines().find(|line| line.contains("\"answered\"")).unwrap_or_else(|| panic!("{log}"));
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["target"], &line["fields"]["status"]), (&json!("dockhost::access"), &json!(401)));
+    let span = json!({
+        "name": "request",
+        "id": "r-7",
+        "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "method": "GET",
+        "route": "/api/v2/user/instance/{instanceId}",
+    });
+    assert_eq!(line["spans"], json!([span]));
 }
 
 #[tokio::test]

@@ -18,10 +18,13 @@ use dockhost_domain::tenancy::event::{PlacementChange, TenancyEvent};
 use dockhost_domain::tenancy::{Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, DesiredState};
 use dockhost_projections::store::MongoStore;
+use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
 use crate::broker::streams::incarnation::StreamIncarnation;
+use crate::common::areas;
 use crate::common::error::Cause;
 use crate::event_log::LogError;
 use crate::event_log::jetstream::JetStreamLog;
@@ -208,11 +211,16 @@ impl Dispatcher {
         Ok(self.reconcile(&item).await?)
     }
 
-    /// Reconciles one work item.
+    /// Reconciles one work item, in the trace of the task.
     ///
     /// # Errors
     /// See [`DispatchError`]; reconcile again later.
     pub async fn reconcile(&self, item: &WorkItem) -> Result<(), DispatchError> {
+        let span = tracing::info_span!("assignment", instance = %item.instance_id, trace = Empty);
+        trace::in_span(span, trace::current(), self.reconcile_until_settled(item)).await
+    }
+
+    async fn reconcile_until_settled(&self, item: &WorkItem) -> Result<(), DispatchError> {
         let mut item = item.clone();
         for _ in 0..MAX_RECONCILE_ATTEMPTS {
             let planned = self.prepare(&item).await?;
@@ -267,6 +275,8 @@ impl Dispatcher {
                     if !self.assignments.replace(*backend, assignment, current).await? {
                         return Ok(false);
                     }
+                    tracing::debug!(target: areas::CONTAINER, %backend, placement = assignment.placement,
+                        generation = assignment.generation, desired = ?assignment.desired, "assigned");
                     published = true;
                 }
                 Action::Remove => self.assignments.remove(current.sequence).await?,

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use async_nats::HeaderValue;
 use async_nats::jetstream::{Context, Message};
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Actor, Origin};
@@ -19,9 +20,12 @@ use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::trace::{HEADER as TRACE_PARENT, TraceParent};
 use dockhost_domain::wire::{AGENT_RUN_HEADER, Report, ReportKind};
+use dockhost_telemetry::trace;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use super::dispatcher::{Dispatcher, Trigger, WorkItem};
 use super::turns::{Pushed, Turns};
@@ -83,6 +87,8 @@ struct Received {
     stored_at: Timestamp,
     /// The run of the agent that sent it.
     run: Option<AgentRunId>,
+    /// The trace in which the agent sent it.
+    trace: Option<TraceParent>,
 }
 
 impl Received {
@@ -106,12 +112,13 @@ fn sender(message: &Message) -> Result<BackendId, Cause> {
 fn read(message: &Message, backend: BackendId, gate: &AgentGate) -> Result<Option<Received>, Cause> {
     match reported::parse(&message.payload) {
         Ok(report) => {
-            let run = message.headers.as_ref().and_then(|headers| headers.get(AGENT_RUN_HEADER));
-            let run = run.and_then(|run| run.as_str().parse().ok());
+            let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name)).map(HeaderValue::as_str);
+            let run = header(AGENT_RUN_HEADER).and_then(|run| run.parse().ok());
+            let trace = header(TRACE_PARENT).and_then(|trace| trace.parse().ok());
             let info = message.info()?;
             let stored_at = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000)?;
             let (sequence, stored_at) = (info.stream_sequence, Timestamp::from_millis(stored_at));
-            Ok(Some(Received { backend, report, sequence, stored_at, run }))
+            Ok(Some(Received { backend, report, sequence, stored_at, run, trace }))
         }
         Err(malformed) => {
             gate.malformed().record(backend, MessageKind::Report, malformed);
@@ -258,7 +265,14 @@ impl Intake {
         Limit::Drops
     }
 
+    /// Processes a report, in the trace of its assignment.
     async fn handle(&self, received: &Received) -> Handled {
+        let Received { backend, report, .. } = received;
+        let span = tracing::info_span!("report", %backend, instance = %report.instance_id, trace = Empty);
+        trace::in_span(span, received.trace, self.check_and_execute(received)).await
+    }
+
+    async fn check_and_execute(&self, received: &Received) -> Handled {
         match self.holders.counts(received.backend, received.run).await {
             Ok(true) => {}
             Ok(false) => {
@@ -294,7 +308,7 @@ impl Intake {
         }
         let facts = self.follower.facts(self.policy, instance);
         let command = HandleReport { backend_id: backend, report: report.clone(), position, facts };
-        let origin = Origin::new(Actor::Backend(backend), format!("report:{sequence}"));
+        let origin = Origin::new(Actor::Backend(backend), format!("report:{sequence}")).in_trace(trace::current());
         match self.executor.execute(user, origin, command).await {
             Ok(done) if done.stored.is_some() => {
                 if let Some(before) = before {

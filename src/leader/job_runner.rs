@@ -11,9 +11,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::trace::TraceParent;
+use dockhost_telemetry::trace;
 use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::common::error::{Cause, chain};
 use crate::event_log::durable::{DurableDelivery, DurableReader};
@@ -103,7 +106,7 @@ pub struct EventSource<'a> {
 }
 
 /// Processes events until cancelled: `to_work` gives an event's lane and work, `merge` adds work to its lane's, and
-/// `handle` does it. Events without work are acknowledged.
+/// `handle` does it, in the trace of the event. Events without work are acknowledged.
 ///
 /// # Errors
 /// When the broker can't be reached.
@@ -122,7 +125,10 @@ where
 {
     let received = |delivery: DurableDelivery| {
         let job = match &delivery.delivery {
-            Delivery::Event(recorded) => to_work(recorded),
+            Delivery::Event(recorded) => {
+                let trace = recorded.envelope.origin.trace_parent;
+                to_work(recorded).map(|(lane, work)| (lane, Traced { work, trace }))
+            }
             // The aggregate is frozen; it is re-queued when it is released.
             Delivery::Unreadable { .. } | Delivery::Barrier(_) | Delivery::CaughtUp | Delivery::Idle => None,
         };
@@ -137,7 +143,26 @@ where
         }
         Some((batch.map(|deliveries| deliveries.into_iter().map(received).collect()), (reader, standstill)))
     });
+    let merge = |earlier: &mut Traced<T>, newer: Traced<T>| earlier.merge(newer, &merge);
+    let handle = |Traced { work, trace }: Traced<T>| {
+        let span = tracing::info_span!("job", role, trace = Empty);
+        trace::in_span(span, trace, handle(work))
+    };
     jobs::run(role, batches, cancel, merge, handle).await
+}
+
+/// Work, and the trace of the event that causes it.
+struct Traced<T> {
+    work: T,
+    trace: Option<TraceParent>,
+}
+
+impl<T> Traced<T> {
+    /// Adds later work. Of several traces, that of the latest event counts that has one.
+    fn merge(&mut self, newer: Self, merge: impl Fn(&mut T, T)) {
+        merge(&mut self.work, newer.work);
+        self.trace = newer.trace.or(self.trace);
+    }
 }
 
 /// Notices a consumer that delivers nothing more although it sends heartbeats and the log goes on. The role then takes the
@@ -173,6 +198,8 @@ async fn next_batch(reader: &mut DurableReader, debounce: Duration) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::trace::{SpanId, TraceId};
+
     use super::*;
     use crate::execute::ExecuteError;
     use crate::leader::dispatcher::DispatchError;
@@ -191,6 +218,21 @@ mod tests {
         // What is delivered again is nothing new.
         assert!(observe(111, 8, 12));
         assert!(!observe(112, 12, 12) && !observe(200, 12, 12));
+    }
+
+    #[test]
+    fn traced_work_that_is_merged_has_the_trace_of_the_latest_event_that_has_one() {
+        let trace = |id| {
+            let (trace_id, span_id) = (TraceId::new(id).unwrap(), SpanId::new(1).unwrap());
+            Some(TraceParent { trace_id, span_id, is_sampled: true })
+        };
+        for (earlier, later, expected) in
+            [(trace(1), trace(2), trace(2)), (trace(1), None, trace(1)), (None, trace(2), trace(2)), (None, None, None)]
+        {
+            let mut merged = Traced { work: 1, trace: earlier };
+            merged.merge(Traced { work: 2, trace: later }, |earlier, newer| *earlier += newer);
+            assert_eq!((merged.work, merged.trace), (3, expected));
+        }
     }
 
     #[test]

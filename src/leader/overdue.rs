@@ -21,7 +21,9 @@ use dockhost_domain::tenancy::{EndLifetime, Policy, StopForGroup, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::InstanceDocument;
 use dockhost_projections::store::MongoStore;
+use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::common::clock;
 use crate::common::error::Cause;
@@ -111,8 +113,12 @@ impl Overdue {
     where
         C: Command<Aggregate = Tenancy> + 'static,
     {
-        let origin = Origin::new(Actor::System, cause);
-        skip_frozen(instance, self.executor.execute(owner, origin, stop).await)?;
+        let execute = async {
+            let origin = Origin::new(Actor::System, cause).in_trace(trace::current());
+            self.executor.execute(owner, origin, stop).await
+        };
+        let span = tracing::info_span!("overdue", %instance, trace = Empty);
+        skip_frozen(instance, trace::in_span(span, None, execute).await)?;
         Ok(())
     }
 }

@@ -14,9 +14,12 @@ use dockhost_projections::projector::{ProjectionError, Projector};
 use dockhost_projections::release::{Release, quarantined, release, take_released};
 use dockhost_projections::store::{Checkpoint, MongoStore};
 use dockhost_projections::{LogEntry, Unreadable};
+use dockhost_telemetry::trace;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::common::error::{Cause, chain};
 use crate::event_log::history::LogHistory;
@@ -143,11 +146,14 @@ impl Projectors {
     ) -> Result<(), ProjectionError> {
         let mut events = self.log.follow(projector.position(), Filter::Kind(M::KIND));
         let mut pipeline = Pipeline::<M>::default();
+        // The spans of the batch that is folded and not yet stored.
+        let mut folding = Vec::new();
         loop {
             let mut next = events.next().now_or_never().flatten();
             if next.is_none() || cancel.is_cancelled() {
                 // No event is ready, so store what is folded.
                 self.step(projector, async |projector| pipeline.flush(projector).await).await?;
+                folding.clear();
                 next = cancel.run_until_cancelled(events.next()).await.flatten();
                 if next.is_some() && !M::DEBOUNCE.is_zero() {
                     // If cancelled, it stores what it has.
@@ -170,7 +176,9 @@ impl Projectors {
                 next = if batch.len() < EVENTS_PER_BATCH { events.next().now_or_never().flatten() } else { None };
             }
             if !batch.is_empty() {
+                let spans = fold_spans::<M>(&batch);
                 self.step(projector, async |projector| pipeline.push(projector, &batch).await).await?;
+                folding = spans;
             } else if is_idle {
                 match projector.check_documents().await {
                     // The next write reports an unavailable database.
@@ -236,4 +244,18 @@ impl Projectors {
         }
         Ok(())
     }
+}
+
+/// A span for each event of a batch, in the event's trace. They end when the batch is stored.
+fn fold_spans<M: ReadModel>(batch: &[LogEntry]) -> Vec<Span> {
+    let span = |entry: &LogEntry| match entry {
+        LogEntry::Event(recorded) => {
+            let parent = recorded.envelope.origin.trace_parent?;
+            let sequence = recorded.sequence;
+            let span = tracing::debug_span!(parent: None, "fold", model = M::NAME, sequence, trace = Empty);
+            (!span.is_disabled()).then(|| trace::continued(span, parent))
+        }
+        LogEntry::Unreadable(_) => None,
+    };
+    batch.iter().filter_map(span).collect()
 }

@@ -11,7 +11,9 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::tenancy::{MoveInstance, MoveRejected, Occasion, Policy, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use crate::common::clock;
 use crate::common::error::Cause;
@@ -71,9 +73,13 @@ impl Recreation {
         let Some(lost_at) = self.lost_since(backend_id).await? else { return Ok(()) };
         let facts = self.follower.facts(self.policy, instance_id);
         let command = MoveInstance { backend_id, instance_id, occasion: Occasion::LostSince(lost_at), facts };
-        let cause = format!("backend-lost:{backend_id}");
-        let origin = Origin::new(Actor::System, cause);
-        match self.executor.execute(owner, origin, command).await {
+        let execute = async {
+            let cause = format!("backend-lost:{backend_id}");
+            let origin = Origin::new(Actor::System, cause).in_trace(trace::current());
+            self.executor.execute(owner, origin, command).await
+        };
+        let span = tracing::info_span!("recreation", instance = %instance_id, trace = Empty);
+        match trace::in_span(span, None, execute).await {
             Ok(done) if done.stored.is_some() => {
                 tracing::info!(instance = %instance_id, from = %backend_id, "recreated on another backend");
                 Ok(())

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::harness::collector::Collector;
 use crate::harness::http::SSH_KEY;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
@@ -61,13 +63,22 @@ fn targets(log: &str, level: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn log_with_all_areas_names_no_secret_and_no_person() {
-    let mut world = world(&[("DEBUG", "dockhost:*"), ("DOCKHOST_LOG", "json")]).await;
+async fn log_and_spans_with_all_areas_name_no_secret_and_no_person() {
+    let collector = Collector::start().await;
+    let settings =
+        [("DEBUG", "dockhost:*"), ("DOCKHOST_LOG", "json"), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
+    let mut world = world(&settings).await;
     let secrets = live(&mut world).await;
     let log = log(&world);
+    // Exports the last spans.
+    world.stop_replica(0).await;
+    let names: BTreeSet<_> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert!(["request", "command", "append"].iter().all(|name| names.contains(*name)), "{names:?}");
     for secret in secrets {
         let line = log.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None, "{secret} is in the log");
+        let is_exported = |body: &Bytes| body.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!collector.bodies().iter().any(is_exported), "{secret} is in a span");
     }
     let targets = targets(&log, "DEBUG");
     for area in ["auth", "backend", "container", "access"] {

@@ -44,5 +44,6 @@ mod sockets;
 mod start_up;
 mod structure;
 mod tenant;
+mod traces;
 mod upgrade;
 mod user_command;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dockhost_domain::reported::{ContainerId, HostKeys};
+use dockhost_domain::trace::TraceParent;
 use dockhost_domain::wire::{Assignment, ReportKind};
 
 use crate::backoff;
@@ -13,6 +14,8 @@ use crate::restart::Restarts;
 #[derive(Debug, Default)]
 pub(super) struct InstanceEntry {
     pub(super) assignment: Option<Assignment>,
+    /// The trace of the assignment, until a run has done what it says. What happens later belongs to no trace before it.
+    pub(super) trace: Option<TraceParent>,
     /// Whether a worker runs.
     pub(super) has_worker: bool,
     /// Whether something changed since the last run began.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::room::Resources;
 use dockhost_domain::wire::{Assignment, Report, ReportKind};
+use dockhost_telemetry::trace;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -162,7 +163,7 @@ impl<R: Runtime> Reconciler<R> {
     }
 
     /// Accepts an assignment. It ignores one that is older than the current one, and one that equals the current one and
-    /// was reported on, so that a reconnect does not repeat every report.
+    /// was reported on, so that a reconnect does not repeat every report. What it causes belongs to the trace of the task.
     pub fn assign(&self, assignment: Assignment) {
         let instance = assignment.instance_id;
         let mut entries = self.0.entries();
@@ -185,7 +186,7 @@ impl<R: Runtime> Reconciler<R> {
         if !entry.assignment.as_ref().is_some_and(is_same) {
             entry.restarts = Restarts::default();
         }
-        entry.assignment = Some(assignment);
+        (entry.assignment, entry.trace) = (Some(assignment), trace::current());
         entry.reset_backoff();
         self.schedule(instance, entry);
     }

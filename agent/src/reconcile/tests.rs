@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
 use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
+use dockhost_domain::trace::{SpanId, TraceId, TraceParent};
 use dockhost_domain::wire::{
     AuthorizedKeys, ContainerEnd, ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports,
     RestartPolicy,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::*;
@@ -209,12 +211,13 @@ impl Confirmer for FakeConfirmer {
     }
 }
 
-/// Collects the reports.
+/// Collects the reports, and the traces in which they are sent.
 #[derive(Default, Clone)]
-struct ReportCollector(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
+struct ReportCollector(Arc<Mutex<Vec<Report>>>, Arc<Notify>, Arc<Mutex<Vec<TraceId>>>);
 
 impl ReportSink for ReportCollector {
     async fn send(&self, report: &Report, _message_id: &str) -> Result<(), PublishError> {
+        self.2.lock().unwrap().push(trace::current().unwrap().trace_id);
         self.0.lock().unwrap().push(report.clone());
         self.1.notify_one();
         Ok(())

@@ -3,11 +3,15 @@
 //! A run retries an error a few times; after that, the resync starts the next run with backoff. A refusal is final until
 //! the next assignment.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::reported::ContainerId;
+use dockhost_domain::trace::TraceParent;
 use dockhost_domain::wire::{AgentError, Assignment, Phase, Report, ReportKind};
+use dockhost_telemetry::trace;
+use tracing::field::Empty;
 
 use super::{ContainerCache, LastReport, Reconciler, resources};
 use crate::container::{Container, ContainerState};
@@ -38,6 +42,15 @@ pub(super) struct Attempts {
     awaiting_ssh_since: Option<Instant>,
 }
 
+/// What a run begins with.
+struct Run {
+    assignment: Assignment,
+    cache: ContainerCache,
+    last_reported: Option<LastReport>,
+    /// The trace that it continues.
+    trace: Option<TraceParent>,
+}
+
 /// How a run ended.
 pub(super) enum Outcome {
     /// With this report.
@@ -53,30 +66,42 @@ pub(super) enum Outcome {
 impl<R: Runtime> Reconciler<R> {
     /// Runs until the instance has no unprocessed change.
     pub(super) async fn run_worker(&self, instance: InstanceId) {
-        while let Some((assignment, mut cache, last_reported)) = self.begin_run(instance) {
-            let outcome = tokio::select! {
-                outcome = self.reconcile_until_done(&assignment, &mut cache, last_reported) => outcome,
-                // Nothing to undo: after a restart, the list contains the results of all operations.
-                () = self.0.stop.cancelled() => return,
-            };
-            let forgotten = self.finish_run(&assignment, cache, outcome);
-            self.notify_changed();
-            if forgotten {
-                // The entry is removed, and a new one may have its own worker.
+        while let Some(run) = self.begin_run(instance) {
+            let span = tracing::info_span!("act", %instance, trace = Empty);
+            if trace::in_span(span, run.trace, self.perform(run)).await.is_break() {
                 return;
             }
         }
     }
 
+    /// Performs one run. It is the worker's last one if the agent stops, or if the entry was removed: a new one may have its
+    /// own worker.
+    async fn perform(&self, run: Run) -> ControlFlow<()> {
+        let Run { assignment, mut cache, last_reported, .. } = run;
+        let outcome = tokio::select! {
+            outcome = self.reconcile_until_done(&assignment, &mut cache, last_reported) => outcome,
+            // Nothing to undo: after a restart, the list contains the results of all operations.
+            () = self.0.stop.cancelled() => return ControlFlow::Break(()),
+        };
+        let forgotten = self.finish_run(&assignment, cache, outcome);
+        self.notify_changed();
+        if forgotten { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     /// Marks the entry as clean and returns its data; `None` if it is clean already, or if the agent stops.
-    fn begin_run(&self, instance: InstanceId) -> Option<(Assignment, ContainerCache, Option<LastReport>)> {
+    fn begin_run(&self, instance: InstanceId) -> Option<Run> {
         let mut entries = self.0.entries();
         let entry = entries.get_mut(&instance)?;
         let has_changed = entry.dirty || entry.must_check;
         match (&entry.assignment, has_changed && !self.0.stop.is_cancelled()) {
             (Some(assignment), true) => {
                 (entry.dirty, entry.must_check) = (false, false);
-                Some((assignment.clone(), entry.cache.clone(), entry.last_reported.clone()))
+                Some(Run {
+                    assignment: assignment.clone(),
+                    cache: entry.cache.clone(),
+                    last_reported: entry.last_reported.clone(),
+                    trace: entry.trace,
+                })
             }
             _ => {
                 entry.has_worker = false;
@@ -109,6 +134,9 @@ impl<R: Runtime> Reconciler<R> {
             Outcome::NoReport => return false,
             Outcome::Obsolete => None,
             Outcome::Report(kind) => {
+                if !entry.dirty {
+                    entry.trace = None;
+                }
                 if !matches!(kind, ReportKind::InstanceStatus(_)) {
                     entry.reset_backoff();
                 }

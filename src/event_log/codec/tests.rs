@@ -230,6 +230,6 @@ async fn decode_with_a_new_key_of_an_erased_principal_erases() {
 async fn encode_refuses_line_breaks_in_headers() {
     let codec = codec(&Arc::default()).await;
     let mut envelope = envelope();
-    envelope.origin.trace_parent = Some("x\r\nNats-Rollup: all".to_owned());
+    envelope.origin.cause = "x\r\nNats-Rollup: all".to_owned();
     assert!(codec.encode(&envelope).await.is_err());
 }

@@ -85,7 +85,7 @@ mod tests {
         let webhooks = app.app.executor.state::<Webhooks>(ada.id).await.unwrap();
         let began_with = webhooks.state.get(webhook_id).unwrap().beginning.event;
         let disable = DisableWebhook { webhook_id, began_with, reason: DisabledReason::Gone };
-        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, "test");
         app.app.executor.execute(ada.id, origin, disable).await.unwrap();
         let shown = app.get(&path).token(&ada.token).send().await;
         assert_eq!((&shown.data()["status"], &shown.data()["disabledReason"]), (&json!("disabled"), &json!("gone")));

@@ -14,6 +14,7 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{HandleBackendLost, Policy, Tenancy};
+use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
@@ -72,7 +73,7 @@ impl BackendLost {
             return Ok(());
         }
         self.follower.fleet().wait_for_heartbeats().await;
-        let origin = Origin::new(Actor::System, format!("reaction:{event}"));
+        let origin = Origin::new(Actor::System, format!("reaction:{event}")).in_trace(trace::current());
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };

@@ -9,8 +9,10 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::FIRED_TIMERS;
 use dockhost_domain::tenancy::{DeadlineRejected, HandleDeadline, Instance, Tenancy};
+use dockhost_telemetry::trace;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use super::{Deadline, Timers};
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
@@ -60,8 +62,10 @@ impl Timers {
         jobs::run("deadlines", batches, cancel, Fired::merge, |fired| self.handle(fired)).await
     }
 
+    /// Handles timers, in a trace of their own.
     async fn handle(&self, Fired { deadline, sequences }: Fired) -> Result<(), Cause> {
-        self.end_state(deadline, &sequences).await?;
+        let span = tracing::info_span!("timer", instance = %deadline.instance_id, trace = Empty);
+        trace::in_span(span, None, self.end_state(deadline, &sequences)).await?;
         // Handled ones that stay only take up space.
         let deletions = sequences.iter().map(|sequence| self.stream.delete_message(*sequence));
         for error in join_all(deletions).await.into_iter().filter_map(Result::err) {
@@ -81,7 +85,7 @@ impl Timers {
         let facts = self.follower.facts(self.policy, instance_id);
         let command = HandleDeadline { instance_id, generation, facts };
         let sequence = sequences.iter().max().copied().unwrap_or(0);
-        let origin = Origin::new(Actor::System, format!("timer:{sequence}"));
+        let origin = Origin::new(Actor::System, format!("timer:{sequence}")).in_trace(trace::current());
         let before = known.state.instance(instance_id);
         match self.executor.execute(user_id, origin, command).await {
             Ok(done) => {

@@ -202,8 +202,7 @@ impl Deliveries {
     /// Disables the webhook, and waits until the event of that ends this task.
     async fn disable(&self, reason: DisabledReason) -> Result<(), Cause> {
         let disable = DisableWebhook { webhook_id: self.id, began_with: self.webhook.beginning.event, reason };
-        let origin =
-            Origin { actor: Actor::System, cause: format!("webhook:{}", self.id), trace_parent: None, request: None };
+        let origin = Origin::new(Actor::System, format!("webhook:{}", self.id));
         self.shared.executor.execute(self.owner, origin, disable).await?;
         tracing::info!(webhook = %self.id, ?reason, "webhook disabled");
         self.shared.note_oldest(self.id, None);

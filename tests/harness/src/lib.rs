@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests and their helpers fail by panicking")]
 
 pub mod balancer;
+pub mod collector;
 pub mod command;
 pub mod containers;
 pub mod events;

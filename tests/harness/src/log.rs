@@ -27,6 +27,8 @@ pub struct Stored {
     pub id: Option<String>,
     /// Its `ce-type`.
     pub kind: String,
+    /// Its trace.
+    pub trace_parent: Option<String>,
     /// Its body, with sealed values.
     pub body: String,
     /// The expected last sequence of the subjects that `guard` selects.
@@ -53,6 +55,7 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
             subject: message.subject.to_string(),
             id: message.headers.get(header::ID).map(ToString::to_string),
             kind: message.headers.get(header::TYPE).map(ToString::to_string).unwrap_or_default(),
+            trace_parent: message.headers.get(header::TRACE_PARENT).map(ToString::to_string),
             body: String::from_utf8_lossy(&message.payload).into_owned(),
             expected: message.headers.get(EXPECTED).map(|value| value.as_str().parse().unwrap()),
             guard: message

@@ -111,6 +111,7 @@ async fn check_on_three_nodes_detects_a_broken_wildcard_expectation() {
 #[test]
 fn check_reports_broken_expectations_and_duplicates_only() {
     let event = |sequence, subject: &str, expected, guard: &str| Stored {
+        trace_parent: None,
         kind: String::new(),
         body: String::new(),
         sequence,

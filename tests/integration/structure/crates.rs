@@ -13,7 +13,7 @@ struct Crates {
     all: BTreeMap<String, BTreeSet<String>>,
 }
 
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "dockhost",
     "dockhost-agent",
     "dockhost-dashboard",
@@ -21,6 +21,7 @@ const OURS: [&str; 7] = [
     "dockhost-environment",
     "dockhost-gateway",
     "dockhost-projections",
+    "dockhost-telemetry",
 ];
 
 fn crates() -> Crates {
@@ -75,7 +76,8 @@ fn crates_depend_only_on_allowed_crates() {
     assert_eq!(ours("dockhost-domain"), set::<[&str; 0]>([]));
     assert_eq!(ours("dockhost-environment"), set::<[&str; 0]>([]));
     assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
-    assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment"]));
+    assert_eq!(ours("dockhost-telemetry"), set(["dockhost-domain", "dockhost-environment"]));
+    assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment", "dockhost-telemetry"]));
     assert_eq!(ours("dockhost-gateway"), set(["dockhost-agent", "dockhost-domain"]));
     assert_eq!(ours("dockhost-dashboard"), set::<[&str; 0]>([]));
     assert_eq!(
@@ -85,7 +87,8 @@ fn crates_depend_only_on_allowed_crates() {
             "dockhost-domain",
             "dockhost-environment",
             "dockhost-gateway",
-            "dockhost-projections"
+            "dockhost-projections",
+            "dockhost-telemetry",
         ])
     );
 

@@ -38,7 +38,7 @@ fn of_compose() -> BTreeSet<String> {
 /// The variables that the programs read: as arguments, as secrets, or by hand.
 fn read() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for path in files("src", ".rs").into_iter().chain(files("agent/src", ".rs")) {
+    for path in files("src", ".rs").into_iter().chain(files("agent/src", ".rs")).chain(files("telemetry/src", ".rs")) {
         let text = text(path);
         for marker in ["env = \"", "variable(\"", "secret(\""] {
             names.extend(between(&text, marker, "\"").into_iter().filter(|name| is_name(name)).map(str::to_owned));

@@ -45,6 +45,29 @@ async fn ended_container_is_reported_with_its_cause_and_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ended_container_is_reported_in_a_trace_of_its_own_and_not_in_that_of_the_assignment() {
+    let fixture = fixture(Fake::default(), 10);
+    fixture.watch();
+    let trace_id = TraceId::new(7).unwrap();
+    let parent = TraceParent { trace_id, span_id: SpanId::new(8).unwrap(), is_sampled: true };
+    // The run that an error ends is continued in the trace by the next one.
+    fixture.fake.failures.lock().unwrap().extend([transient(), transient(), transient()]);
+    let assign = async { fixture.reconciler.assign(with_policy(RestartPolicy::OnFailure, 1)) };
+    trace::in_span(Span::none(), Some(parent), assign).await;
+    fixture.reports.failure("runtime_error").await;
+    fixture.wait_until_idle().await;
+    fixture.reconciler.resync().await.unwrap();
+    fixture.reports.running().await;
+    fixture.wait_until_idle().await;
+    let of_assignment = std::mem::take(&mut *fixture.reports.2.lock().unwrap());
+    assert!(of_assignment.len() >= 2 && of_assignment.iter().all(|id| *id == trace_id), "{of_assignment:?}");
+    fixture.fake.end_container(1, OOM);
+    fixture.reports.ended(OOM).await;
+    let later = fixture.reports.2.lock().unwrap().clone();
+    assert!(!later.is_empty() && !later.contains(&trace_id), "{later:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ended_container_is_not_started_before_its_delay_is_over() {
     let fixture = running(&with_policy(RestartPolicy::OnFailure, 1)).await;
     let began = tokio::time::Instant::now();

@@ -12,8 +12,8 @@ pub mod lines;
 mod otlp;
 pub mod trace;
 
-use tracing_subscriber::filter::{FilterExt, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, dynamic_filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
@@ -50,7 +50,7 @@ pub struct Running {
 
 /// Starts the log of this process, on standard error. Further calls in a process have no effect.
 pub fn start(log: Log) -> Running {
-    let lines: BoxedLayer = lines::layer(log.format).with_filter(log.filter.and(log.secrecy)).boxed();
+    let lines: BoxedLayer = lines::layer(log.format).with_filter(uncached(log.filter.and(log.secrecy))).boxed();
     let (exported, problem, running) = export(log.service);
     let layers: Vec<BoxedLayer> = std::iter::once(lines).chain(exported).collect();
     let _ = tracing_subscriber::registry().with(layers).try_init();
@@ -58,6 +58,14 @@ pub fn start(log: Log) -> Running {
         tracing::warn!("no spans are exported: {problem}");
     }
     running
+}
+
+/// A filter that is asked at each span and each line that it may let pass, instead of once for each place in the code.
+///
+/// A layer takes its filter's last answer, whatever the question was. A library that asks whether it should log something
+/// would leave an answer behind, and a span or line whose place has a kept answer would take that one.
+fn uncached<F: Filter<Registry>>(filter: F) -> impl Filter<Registry> {
+    filter.and(dynamic_filter_fn(|_, _| true).with_max_level_hint(LevelFilter::TRACE))
 }
 
 #[cfg(feature = "otlp")]
@@ -73,4 +81,46 @@ fn export(service: &'static str) -> (Option<BoxedLayer>, Option<String>, Running
 fn export(_: &'static str) -> (Option<BoxedLayer>, Option<String>, Running) {
     let problem = endpoint().map(|_| "this program was built without the feature otlp".to_owned());
     (None, problem, Running {})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id};
+    use tracing::subscriber::with_default;
+    use tracing::{Event, dispatcher, info, info_span, trace_span};
+    use tracing_subscriber::layer::Context;
+    use tracing_subscriber::registry;
+
+    use super::*;
+
+    /// The targets of the spans and lines that reach this layer.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Layer<Registry> for Seen {
+        fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, Registry>) {
+            self.0.lock().unwrap().push(span.metadata().target());
+        }
+
+        fn on_event(&self, line: &Event<'_>, _: Context<'_, Registry>) {
+            self.0.lock().unwrap().push(line.metadata().target());
+        }
+    }
+
+    #[test]
+    fn question_of_a_library_whether_it_should_log_hides_no_span_and_no_line() {
+        let too_fine = with_default(registry(), || trace_span!("too-fine").metadata().unwrap());
+        let seen = Seen::default();
+        let subscriber = registry().with(seen.clone().with_filter(uncached(EnvFilter::new("info"))));
+        let ask = || dispatcher::get_default(|log| log.enabled(too_fine));
+        with_default(subscriber, || {
+            ask();
+            let span = info_span!(target: "span", "one");
+            ask();
+            span.in_scope(|| info!(target: "line", "one"));
+        });
+        assert_eq!(*seen.0.lock().unwrap(), ["span", "line"]);
+    }
 }

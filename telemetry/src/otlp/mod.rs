@@ -22,11 +22,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 
-use crate::{BoxedLayer, endpoint};
+use crate::{BoxedLayer, endpoint, uncached};
 use collector::Collector;
 
 /// The beginning of the targets of all our spans.
 const TARGET: &str = "dockhost";
+/// The finest level of the spans that are exported.
+const FINEST: LevelFilter = LevelFilter::DEBUG;
 /// How long the end of the process waits for the collector to take the last spans.
 const MAX_FLUSH: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,9 @@ impl Exporter {
 
     /// Takes in our spans, of all levels but the finest, and nothing of the libraries.
     pub fn layer(&self) -> BoxedLayer {
-        let is_ours = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target().starts_with(TARGET);
+        let is_exported = |metadata: &Metadata<'_>| {
+            metadata.is_span() && *metadata.level() <= FINEST && metadata.target().starts_with(TARGET)
+        };
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer(TARGET))
             .with_location(false)
@@ -76,7 +80,7 @@ impl Exporter {
             .with_tracked_inactivity(false)
             // No other library of OpenTelemetry is used.
             .with_context_activation(false)
-            .with_filter(FilterFn::new(is_ours).with_max_level_hint(LevelFilter::DEBUG))
+            .with_filter(uncached(FilterFn::new(is_exported).with_max_level_hint(FINEST)))
             .boxed()
     }
 }

@@ -20,9 +20,11 @@ FROM debian:12-slim AS server
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 dockhost
+ && groupadd --gid 10001 dockhost \
+ && useradd --no-log-init --no-create-home --uid 10001 --gid 10001 --shell /usr/sbin/nologin dockhost
 COPY --from=build /out/dockhost /usr/local/bin/
-USER dockhost
+# By its number: Kubernetes can't tell from a name that it is not root.
+USER 10001:10001
 EXPOSE 3001
 ENTRYPOINT ["dockhost"]
 CMD ["serve"]

@@ -116,6 +116,7 @@ deb: release-programs ## Build the Debian packages into dist/
 	@$(call install,cargo-deb,$(CARGO_DEB_VERSION))
 	rm -rf $(DIST)/stage $(DIST)/*.deb
 	for part in server agent; do deploy/package/install.sh $$part $(RELEASE) $(DIST)/stage/$$part /usr; done
+	mv $(DIST)/stage/server/usr/share/zsh/site-functions $(DIST)/stage/server/usr/share/zsh/vendor-completions # where Debian's zsh looks
 	for part in dockhost dockhost-agent; do cargo deb --no-build --no-strip --package $$part --output $(DIST)/; done
 	rm -rf $(DIST)/stage
 

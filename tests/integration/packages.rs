@@ -10,7 +10,7 @@ use crate::structure::root;
 async fn install(part: &str, root: &Path, prefix: &str) {
     let programs = program("dockhost");
     let script = format!(
-        "{} {part} {} {} {prefix}",
+        "umask 077; {} {part} {} {} {prefix}",
         self::root().join("deploy/package/install.sh").display(),
         programs.parent().unwrap().display(),
         root.display(),
@@ -49,6 +49,15 @@ async fn install_puts_programs_pages_units_and_settings_below_the_prefix() {
         let text = std::fs::read_to_string(at("opt/dockhost/lib/systemd/system").join(unit)).unwrap();
         assert!(text.contains("\nExecStart=/opt/dockhost/bin/dockhost") && !text.contains("/usr/bin"), "{text}");
     }
+    for (part, file) in [("dockhost", "server.env"), ("dockhost-agent", "agent.env")] {
+        let text = std::fs::read_to_string(at("etc/dockhost").join(file)).unwrap();
+        let explained = format!("opt/dockhost/share/doc/{part}/env.example");
+        assert!(text.contains(&format!(" /{explained}")) && !text.contains("/usr/"), "{text}");
+        assert!(at(&explained).exists(), "{explained}");
+        assert_eq!(std::fs::read_to_string(at("opt/dockhost/share/dockhost").join(file)).unwrap(), text);
+    }
+    // Whatever the umask of whoever installs it.
+    assert_eq!(mode(&at("opt/dockhost/share/bash-completion/completions/dockhost")), 0o644);
 
     // Settings have secrets, and an installed file is not replaced by the next version.
     let settings = at("etc/dockhost/server.env");
@@ -70,16 +79,12 @@ async fn programs_tell_their_version() {
     assert_eq!(agent.out, expected.replace("dockhost ", "dockhost-agent "));
 }
 
-/// The scripts run as root on other people's machines.
+/// It runs as root on other people's machines. What the package does with its units is generated in the place of the mark.
 #[tokio::test]
-async fn package_scripts_are_valid_shell() {
-    let folder = root().join("deploy/package");
-    for part in ["server", "agent"] {
-        for script in ["postinst", "prerm", "postrm"] {
-            let path = folder.join("debian").join(part).join(script);
-            assert_eq!(mode(&path), 0o755, "{}", path.display());
-            let output = run_script(&folder, &format!("sh -n {}", path.display()), &[], "").await;
-            assert_eq!(output.code, 0, "{output:?}");
-        }
-    }
+async fn package_script_is_valid_shell_with_a_place_for_the_units() {
+    let folder = root().join("deploy/package/debian");
+    let output = run_script(&folder, "sh -n dockhost.postinst", &[], "").await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let script = std::fs::read_to_string(folder.join("dockhost.postinst")).unwrap();
+    assert!(script.starts_with("#!/bin/sh\nset -e\n") && script.ends_with("\n#DEBHELPER#\n"), "{script}");
 }

@@ -1,11 +1,10 @@
 //! Which crate may depend on which.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::Value;
 
-use super::{root, set};
+use super::{cargo, cargo_metadata, set};
 
 /// The dependencies of each crate without dev-dependencies: direct ones, and all.
 struct Crates {
@@ -25,14 +24,7 @@ const OURS: [&str; 8] = [
 ];
 
 fn crates() -> Crates {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo)
-        .current_dir(root())
-        .args(["metadata", "--offline", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let metadata = cargo_metadata();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let names: BTreeMap<String, String> = metadata["packages"]
         .as_array()
@@ -106,13 +98,7 @@ fn crates_depend_only_on_allowed_crates() {
 /// `testing` holds state in memory and environment variables that simulate a newer release.
 #[test]
 fn crates_of_the_released_program_have_no_testing_feature() {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let tree = |edges| {
-        let args = ["tree", "--offline", "--locked", "-p", "dockhost", "-e", edges];
-        let output = Command::new(&cargo).current_dir(root()).args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let tree = |edges| cargo(&["tree", "-p", "dockhost", "-e", edges]);
     let testing = "feature \"testing\"";
     assert!(tree("features").contains(testing), "the tests use it");
     assert!(!tree("no-dev,features").contains(testing));

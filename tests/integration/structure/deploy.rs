@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{assert_same, environment, files, root, set, text};
+use super::{assert_same, between, cargo_metadata, environment, files, root, set, text};
 use crate::harness::balancer::find_on_path;
 
 const UNITS: [&str; 4] =
@@ -128,10 +128,35 @@ fn units_and_manifests_use_settings_that_exist() {
         let unknown: Vec<_> = settings.difference(&explained).collect();
         assert!(!settings.is_empty() && unknown.is_empty(), "{name}: {unknown:?}");
     }
-    // The services get enough time to stop, and the backup is what OPERATIONS describes.
-    assert!(unit("dockhost.service").contains("\nTimeoutStopSec=40\n"));
+    // The backup is what OPERATIONS describes.
     assert!(unit("dockhost.service").contains("\nExecStart=/usr/bin/dockhost serve\n"));
     assert!(unit("dockhost-backup.service").contains("dockhost export /var/lib/dockhost-backup/log\n"));
+}
+
+/// Whoever stops a server gives it the time that a shutdown takes with the default delay.
+#[test]
+fn servers_get_the_time_that_a_shutdown_takes() {
+    let number = |text: &str, before: &str, after: &str| -> u64 {
+        let found = between(text, before, after);
+        found.first().unwrap_or_else(|| panic!("no {before}")).parse().unwrap_or_else(|_| panic!("{before}{found:?}"))
+    };
+    let constant =
+        |file: &str, name: &str| number(&text(file), &format!("const {name}: Duration = Duration::from_secs("), ")");
+    let delay = number(&text(".env.example"), "\n#DOCKHOST_SHUTDOWN_DELAY_MS=", "\n").div_ceil(1000);
+    // Requests in flight and then background tasks; after them the last spans.
+    let takes =
+        delay + 2 * constant("src/app/shutdown.rs", "TIMEOUT") + constant("telemetry/src/otlp/mod.rs", "MAX_FLUSH");
+    let compose = super::compose::compose();
+    let grace = compose["services"]["server-1"]["stop_grace_period"].as_str().unwrap().to_owned();
+    let pod = &yaml("deploy/kubernetes/deployment.yaml")["spec"]["template"]["spec"];
+    for (file, given) in [
+        ("dockhost.service", number(&text("deploy/systemd/dockhost.service"), "\nTimeoutStopSec=", "\n")),
+        ("docker-compose.yml", number(&format!(" {grace}"), " ", "s")),
+        ("deployment.yaml", pod["terminationGracePeriodSeconds"].as_u64().unwrap()),
+        ("docs/OPERATIONS.md", number(&text("docs/OPERATIONS.md"), "\nSo give a server ", " s ")),
+    ] {
+        assert!(given > takes, "{file}: {given} s, but a shutdown takes {takes} s");
+    }
 }
 
 #[test]
@@ -154,7 +179,6 @@ fn manifests_belong_together() {
     ];
     assert!(labels.is_object() && selectors.iter().all(|selector| *selector == labels), "{selectors:?}");
     assert!(spec["replicas"].as_u64() > Some(1), "a budget of one needs at least two");
-    assert!(pod["terminationGracePeriodSeconds"].as_u64() >= Some(30), "see `Upgrade` in docs/OPERATIONS.md");
 
     let server = &pod["containers"][0];
     let documented: Value = serde_json::from_str(&text("docs/openapi.json")).unwrap();
@@ -174,7 +198,7 @@ fn manifests_belong_together() {
     assert_eq!(list["images"][0]["name"], image);
     assert_eq!(list["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
     assert!(text("docker-compose.yml").contains(&format!("image: {image}\n")));
-    let user = format!("useradd --system --uid {} ", pod["securityContext"]["runAsUser"]);
+    let user = format!("\nUSER {}:{}\n", pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]);
     assert!(text("Dockerfile").contains(&user), "{user}");
     check("kubectl", &["kustomize", root().join(folder).to_str().unwrap()], &[]);
 }
@@ -199,9 +223,38 @@ fn packages_keep_the_settings() {
         assert!(text(manifest).contains(&format!("conf-files = [\"{name}\"]")), "{manifest}");
         assert!(text(format!("deploy/systemd/{unit}")).contains(&format!("\nEnvironmentFile={name}\n")), "{unit}");
     }
-    // The master key is in no package, so that none removes it.
-    assert!(!text("Cargo.toml").contains("secrets.env") && !text("deploy/package/install.sh").contains("secrets.env"));
-    for part in ["server", "agent"] {
-        assert!(!text(format!("deploy/package/debian/{part}/postrm")).contains("rm "));
+    // The master key is in no package, and no script is written by hand that could remove it.
+    assert!(!text("deploy/package/install.sh").contains("secrets.env"));
+    let scripts = files("deploy/package/debian", "");
+    assert_eq!(scripts, [Path::new("deploy/package/debian/dockhost.postinst")]);
+}
+
+/// cargo-deb generates what the packages do with their units: the tools of Debian enable, restart, stop and forget them.
+#[test]
+fn packages_have_each_unit_once_and_start_none() {
+    let [scripts, units_folder] =
+        ["deploy/package/debian", "deploy/systemd"].map(|folder| root().join(folder).canonicalize().unwrap());
+    let mut packaged = Vec::new();
+    let metadata = cargo_metadata();
+    for package in metadata["packages"].as_array().unwrap().iter().filter(|package| package["source"].is_null()) {
+        let deb = &package["metadata"]["deb"];
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let path = |value: &Value| folder.join(value.as_str().unwrap()).canonicalize().unwrap();
+        for units in deb["systemd-units"].as_array().into_iter().flatten() {
+            assert_eq!(path(&deb["maintainer-scripts"]), scripts);
+            assert_eq!(path(&units["unit-scripts"]), units_folder);
+            assert_eq!((&units["enable"], &units["start"]), (&json!(false), &json!(false)), "{units}");
+            let name = units["unit-name"].as_str().unwrap();
+            // An upgrade restarts what runs, except a backup, which goes on.
+            let restarts = name != "dockhost-backup";
+            for option in ["restart-after-upgrade", "stop-on-upgrade"] {
+                assert_eq!(units[option].as_bool().unwrap_or(true), restarts, "{name}: {option}");
+            }
+            packaged.extend(UNITS.into_iter().filter(|unit| unit.split_once('.').unwrap().0 == name));
+        }
+        // Assets that are units would be there twice.
+        assert!(!deb["assets"].to_string().contains("/lib/"), "{}", deb["assets"]);
     }
+    assert_eq!(packaged.len(), UNITS.len(), "{packaged:?}");
+    assert_same(("the packages", set(packaged)), ("deploy/systemd", set(UNITS)));
 }

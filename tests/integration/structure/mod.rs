@@ -20,6 +20,9 @@ mod testing;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// The root folder of the project.
 pub fn root() -> &'static Path {
@@ -48,6 +51,21 @@ fn files(below: &str, end: &str) -> Vec<PathBuf> {
     found.sort();
     assert!(!found.is_empty(), "there is no file *{end} below {below}");
     found
+}
+
+/// What cargo prints with these arguments.
+fn cargo(arguments: &[&str]) -> String {
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let command = [arguments, &["--offline", "--locked"]].concat();
+    let output = Command::new(program).current_dir(root()).args(command).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What cargo knows of the workspace and its dependencies.
+fn cargo_metadata() -> Value {
+    let metadata = cargo(&["metadata", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"]);
+    serde_json::from_str(&metadata).unwrap()
 }
 
 /// All pages of documentation.

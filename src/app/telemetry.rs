@@ -15,9 +15,9 @@ use crate::common::areas;
 /// The broker's client reports a failed connection as an event too, which `broker::connect` logs; and one is expected at
 /// the start (`broker::access`).
 const DEFAULT_FILTER: &str = "warn,dockhost=info,async_nats::connector=off";
-/// Below INFO these libraries log whole messages: the broker's client those with SSH keys and names of instances, Socket.IO those
-/// with tokens and API keys.
-const LIMITED_LIBRARIES: [&str; 3] = ["async_nats", "engineioxide", "socketioxide"];
+/// Below INFO these libraries log whole messages, or the hosts that they connect to: the broker's client SSH keys and names of
+/// instances, Socket.IO tokens and API keys, the HTTP client the hosts in the URLs of webhooks.
+const LIMITED_LIBRARIES: [&str; 6] = ["async_nats", "engineioxide", "socketioxide", "reqwest", "hyper_util", "rustls"];
 
 /// The modules that belong to areas, beside the lines that have the area as their target.
 const MODULES: [(&str, &[&str]); 3] = [
@@ -80,12 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrecy_filter_hides_messages_of_the_broker_and_of_socket_io() {
+    fn secrecy_filter_hides_messages_of_the_broker_and_of_socket_io_and_hosts_of_webhooks() {
         let filter = secrecy_filter();
-        let of_sockets = ["engineioxide::transport::polling", "socketioxide::client"];
-        for target in
-            ["async_nats", "async_nats::connection", "async_nats::jetstream::context"].into_iter().chain(of_sockets)
-        {
+        for target in [
+            "async_nats",
+            "async_nats::connection",
+            "async_nats::jetstream::context",
+            "engineioxide::transport::polling",
+            "socketioxide::client",
+            "reqwest::connect",
+            "hyper_util::client::legacy::pool",
+            "rustls::client::hs",
+        ] {
             assert!(filter.would_enable(target, &tracing::Level::INFO), "{target}");
             assert!(!filter.would_enable(target, &tracing::Level::DEBUG), "{target}");
         }

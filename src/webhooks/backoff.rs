@@ -13,6 +13,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
+/// The longest wait when another leader starts.
+const LONGEST_WAIT_AT_START: Duration = Duration::from_secs(60);
+
 /// What follows a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AfterFailure {
@@ -42,6 +45,15 @@ pub fn after_failure(
     let attempts = before.map_or(0, |before| before.attempts).saturating_add(1);
     let next_attempt = now.after(wait(attempts, jitter));
     AfterFailure::Retry(Failing { since, attempts, next_attempt, error: failure.to_string() })
+}
+
+/// How a webhook fails when its deliveries start. The next attempt of one that was changed is made at once. When another leader starts,
+/// nobody knows whether it was changed meanwhile, so it is tried within a minute; `jitter` is a random number from 0 to 1, so that
+/// not all of those that fail are tried at once.
+#[must_use]
+pub fn at_start(failing: Failing, is_changed: bool, now: Timestamp, jitter: f64) -> Failing {
+    let latest = if is_changed { now } else { now.after(LONGEST_WAIT_AT_START.mul_f64(jitter.clamp(0.0, 1.0))) };
+    Failing { next_attempt: failing.next_attempt.min(latest), ..failing }
 }
 
 /// The status with which a receiver says that it wants no more.
@@ -100,6 +112,15 @@ mod tests {
         let days = |days: u64| at(days * DAY.as_secs());
         assert!(matches!(failed(Some(&first), days(4), 0.0), AfterFailure::Retry(_)));
         assert_eq!(failed(Some(&first), days(5), 0.0), AfterFailure::Disable(DisabledReason::Failing));
+    }
+
+    #[test]
+    fn wait_ends_when_a_webhook_is_changed_and_is_spread_over_a_minute_when_another_leader_starts() {
+        let failing = |wait| Failing { next_attempt: at(wait), ..retried(failed(None, at(0), 1.0)) };
+        let starts = |wait, is_changed, jitter| at_start(failing(wait), is_changed, at(0), jitter).next_attempt;
+        assert_eq!(starts(3600, true, 0.5), at(0));
+        assert_eq!([0.0, 0.5, 1.0].map(|jitter| starts(3600, false, jitter)), [at(0), at(30), at(60)]);
+        assert_eq!(starts(3, false, 0.5), at(3), "it is due earlier");
     }
 
     #[test]

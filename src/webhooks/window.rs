@@ -1,7 +1,8 @@
 //! What is sent next: the messages of one webhook that are read and not yet delivered.
 //!
 //! Messages of one lane (an instance) are delivered in order, one at a time; lanes go side by side. After a crash everything
-//! after [`Window::position`] is delivered again, in the same order.
+//! after [`Window::position`] is delivered again, in the same order. Messages have personal values of people who may be erased while
+//! they wait, so they are released before a long wait, and read again after it.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,6 +10,8 @@ use super::source::{Batch, Lane, Outgoing};
 
 /// Messages that may be read ahead.
 const MAX_MESSAGES: usize = 32;
+/// Bytes of messages after which no more are read ahead.
+const MAX_BYTES: usize = 1024 * 1024;
 /// Messages of one webhook that are on their way at once.
 const MAX_IN_FLIGHT: usize = 4;
 
@@ -25,26 +28,41 @@ pub struct Window {
     messages: VecDeque<(Outgoing, State)>,
     /// Everything up to here was read.
     read: u64,
+    /// Which of the released messages are delivered. They are read again, but not sent.
+    delivered: BTreeSet<u64>,
 }
 
 impl Window {
     /// Everything up to this sequence is delivered.
     #[must_use]
     pub fn after(position: u64) -> Self {
-        Self { messages: VecDeque::new(), read: position }
+        Self { read: position, ..Self::default() }
     }
 
     /// Whether more may be read.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages.len() < MAX_MESSAGES
+        let bytes: usize = self.messages.iter().map(|(message, _)| message.body.len()).sum();
+        self.messages.len() < MAX_MESSAGES && bytes < MAX_BYTES
     }
 
     /// Adds what was read.
     pub fn add(&mut self, Batch { messages, position }: Batch) {
-        let read = self.read;
-        self.messages.extend(messages.into_iter().filter(|one| one.sequence > read).map(|one| (one, State::Waiting)));
+        let (read, delivered) = (self.read, &self.delivered);
+        let is_new = |message: &Outgoing| message.sequence > read && !delivered.contains(&message.sequence);
+        self.messages.extend(messages.into_iter().filter(is_new).map(|message| (message, State::Waiting)));
         self.read = read.max(position);
+        let position = self.position();
+        self.delivered.retain(|sequence| *sequence > position);
+    }
+
+    /// Releases all messages; none may be on its way. Those after [`Window::position`] are to be read again.
+    pub fn release(&mut self) {
+        let position = self.position();
+        let messages = self.messages.drain(..);
+        let delivered = messages.filter(|(_, state)| *state == State::Delivered).map(|(message, _)| message.sequence);
+        self.delivered.extend(delivered);
+        self.read = position;
     }
 
     /// The message to send now, if there is one. While the receiver fails, that is one at a time, the oldest first.
@@ -72,9 +90,11 @@ impl Window {
         })
     }
 
-    /// The receiver took this message.
+    /// The receiver took this message. Its text is not kept.
     pub fn delivered(&mut self, sequence: u64) {
-        self.set(sequence, State::Delivered);
+        if let Some(message) = self.set(sequence, State::Delivered) {
+            message.body = Vec::new();
+        }
         while self.messages.front().is_some_and(|(_, state)| *state == State::Delivered) {
             self.messages.pop_front();
         }
@@ -85,10 +105,10 @@ impl Window {
         self.set(sequence, State::Waiting);
     }
 
-    fn set(&mut self, sequence: u64, state: State) {
-        if let Some(found) = self.messages.iter_mut().find(|(message, _)| message.sequence == sequence) {
-            found.1 = state;
-        }
+    fn set(&mut self, sequence: u64, state: State) -> Option<&mut Outgoing> {
+        let (message, current) = self.messages.iter_mut().find(|(message, _)| message.sequence == sequence)?;
+        *current = state;
+        Some(message)
     }
 
     /// Everything up to this sequence is delivered.
@@ -125,12 +145,13 @@ mod tests {
     }
 
     /// These messages, as sequence and lane, after which everything up to `position` was read.
+    fn batch(messages: &[(u64, u128)], position: u64) -> Batch {
+        Batch { messages: messages.iter().map(|(sequence, lane)| message(*sequence, *lane)).collect(), position }
+    }
+
     fn window(messages: &[(u64, u128)], position: u64) -> Window {
         let mut window = Window::after(0);
-        window.add(Batch {
-            messages: messages.iter().map(|(sequence, lane)| message(*sequence, *lane)).collect(),
-            position,
-        });
+        window.add(batch(messages, position));
         window
     }
 
@@ -175,6 +196,46 @@ mod tests {
     }
 
     #[test]
+    fn released_messages_are_sent_once_they_are_read_again_but_for_those_that_are_delivered() {
+        let (all, end) = ([(1, 1), (2, 2), (3, 3), (4, 1)], 6);
+        let mut window = window(&all, end);
+        assert_eq!(all_next(&mut window, false), [1, 2, 3]);
+        window.delivered(1);
+        window.delivered(3);
+        window.failed(2);
+        for _ in 0..3 {
+            window.release();
+            assert_eq!((window.position(), window.oldest()), (1, None));
+            assert!(all_next(&mut window, true).is_empty());
+            window.add(batch(&all[1..], end));
+            assert_eq!((window.position(), all_next(&mut window, true)), (1, vec![2]));
+            window.failed(2);
+        }
+        assert_eq!(all_next(&mut window, false), [2, 4]);
+        window.delivered(2);
+        assert_eq!(window.position(), 3);
+        window.delivered(4);
+        window.add(batch(&[], end + 1));
+        assert_eq!(window.position(), end + 1);
+        assert!(window.delivered.is_empty(), "{window:?}");
+    }
+
+    #[test]
+    fn messages_are_not_kept_once_they_are_delivered_and_large_ones_are_not_read_ahead() {
+        let mut window = Window::after(0);
+        let large =
+            |sequence: u64| Outgoing { body: vec![b' '; MAX_BYTES / 2], ..message(sequence, u128::from(sequence)) };
+        window.add(Batch { messages: vec![large(1)], position: 1 });
+        assert!(window.has_room());
+        window.add(Batch { messages: vec![large(2)], position: 2 });
+        assert!(!window.has_room());
+        assert_eq!(all_next(&mut window, false), [1, 2]);
+        // It stays until the one before it is delivered, without its text.
+        window.delivered(2);
+        assert!(window.has_room() && window.messages.iter().any(|(message, _)| message.body.is_empty()), "{window:?}");
+    }
+
+    #[test]
     fn add_of_what_was_read_before_is_left_out() {
         let mut window = window(&[(1, 1), (2, 2)], 2);
         window.add(Batch { messages: vec![message(2, 2), message(3, 3)], position: 3 });
@@ -182,8 +243,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever fails and in whatever order answers come, and with a restart in between: each message arrives, and those of
-        /// a lane in order.
+        /// Whatever fails and in whatever order answers come, and with a restart and releases in between: each message arrives, and
+        /// those of a lane in order.
         #[test]
         fn every_message_is_delivered_at_least_once_and_lanes_in_order(
             lanes in prop::collection::vec(0_u128..4, 1..30),
@@ -220,6 +281,10 @@ mod tests {
                     current.delivered(message.sequence);
                 } else {
                     current.failed(message.sequence);
+                    if in_flight.is_empty() {
+                        current.release();
+                        current.add(batch(&all, end));
+                    }
                 }
             }
             prop_assert_eq!(delivered.len() as u64, end);

@@ -1,8 +1,8 @@
 //! Stores how far the deliveries of webhooks are.
 //!
 //! The collection `webhook_progress` has one document per webhook, and the document [`KNOWN`], which says since when the
-//! collection exists: of what happened before, it does not tell what was delivered. It is no read model: the log does not have what is in it. Each write names the version that it
-//! replaces, so that of two leaders only the newer one goes on.
+//! collection exists: of what happened before, it does not tell what was delivered. It is no read model: the log does not have
+//! what is in it. Each write names the version that it replaces, so that of two leaders only the newer one goes on.
 
 use std::collections::BTreeMap;
 
@@ -168,26 +168,44 @@ impl MongoStore {
         Ok(if is_stored { Saved::As(version) } else { Saved::Superseded })
     }
 
-    /// Removes what is known of all webhooks but these.
+    /// The webhooks of which something is known.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn retain_webhook_progress(&self, ids: &[WebhookId]) -> Result<(), StoreError> {
-        let mut kept = texts(ids);
-        kept.push(KNOWN.to_owned());
-        let filter = doc! { "_id": { "$nin": kept } };
-        self.run_bulk(|database| async move { database.collection::<Bson>(COLLECTION).delete_many(filter).await })
+    pub async fn webhooks_with_progress(&self) -> Result<Vec<WebhookId>, StoreError> {
+        let found: Vec<Bson> = self
+            .run_read(|database| async move {
+                let collection = database.collection::<Bson>(COLLECTION);
+                collection.find(doc! {}).projection(doc! { "_id": 1 }).await?.try_collect().await
+            })
+            .await?;
+        Ok(found.iter().filter_map(|document| document.get_str("_id").ok()?.parse().ok()).collect())
+    }
+
+    /// Moves positions in another log back to the end of this one, if they are after it. A restored log has its sequences in common
+    /// with the former one up to its end only: later ones are of other events, which nobody was sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn limit_webhook_progress(&self, log: &str, end: u64) -> Result<(), StoreError> {
+        let end = number(end);
+        let after = doc! { "progress.log": { "$ne": log }, "progress.position": { "$gt": end } };
+        let limit = doc! { "$set": { "progress.position": end }, "$inc": { "version": 1_i64 } };
+        self.run_bulk(|database| async move { database.collection::<Bson>(COLLECTION).update_many(after, limit).await })
             .await
             .map(|_| ())
     }
 
-    /// Removes what is known of a webhook.
+    /// Removes what is known of these webhooks.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn remove_webhook_progress(&self, id: WebhookId) -> Result<(), StoreError> {
-        let filter = doc! { "_id": id.to_string() };
-        self.run(|database| async move { database.collection::<Bson>(COLLECTION).delete_one(filter).await })
+    pub async fn remove_webhook_progress(&self, ids: &[WebhookId]) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let filter = doc! { "_id": { "$in": texts(ids) } };
+        self.run_bulk(|database| async move { database.collection::<Bson>(COLLECTION).delete_many(filter).await })
             .await
             .map(|_| ())
     }

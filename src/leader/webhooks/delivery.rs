@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dockhost_domain::account::Account;
@@ -13,8 +14,8 @@ use dockhost_domain::webhook::{DisableWebhook, DisabledReason, SigningSecret, We
 use dockhost_projections::store::DeliveryAttempt;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::checkpoint::Checkpoint;
@@ -22,11 +23,14 @@ use super::slots::Behaviour;
 use crate::common::clock;
 use crate::common::error::Cause;
 use crate::event_log::{Filter, LogError};
-use crate::webhooks::backoff::{AfterFailure, after_failure};
+use crate::webhooks::backoff::{self, AfterFailure, after_failure};
 use crate::webhooks::beginning::{self, Log};
 use crate::webhooks::sender::{Delivery, Failure, Outcome};
 use crate::webhooks::source::{Batch, Outgoing};
 use crate::webhooks::window::Window;
+
+/// The longest wait during which messages are kept: they occupy memory, and the people whom they are about may be erased meanwhile.
+const MAX_KEPT: Duration = Duration::from_secs(60);
 
 /// The task of a webhook.
 pub struct Deliveries {
@@ -38,6 +42,8 @@ pub struct Deliveries {
     pub id: WebhookId,
     /// The same, as the log says.
     pub webhook: Webhook,
+    /// Whether the log has just changed it: then the next attempt is made at once.
+    pub is_changed: AtomicBool,
 }
 
 /// Whether a user may be told of what happens.
@@ -58,12 +64,11 @@ struct Attempted {
 }
 
 impl Deliveries {
-    /// Delivers until cancelled, or until the user is erased.
-    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        cancel.run_until_cancelled(self.deliver_while_permitted()).await.unwrap_or(Ok(()))
-    }
-
-    async fn deliver_while_permitted(&self) -> Result<(), Cause> {
+    /// Delivers until the user is erased.
+    ///
+    /// # Errors
+    /// [`Superseded`](super::checkpoint::Superseded), or what it needs can't be reached.
+    pub async fn run(&self) -> Result<(), Cause> {
         while self.permission_once(|now| now != Permission::Suspended).await? == Permission::Granted {
             tokio::select! {
                 delivered = self.deliver() => return delivered,
@@ -74,7 +79,7 @@ impl Deliveries {
             self.shared.note_oldest(self.id, None);
         }
         // The user was erased.
-        Ok(self.shared.store.remove_webhook_progress(self.id).await?)
+        Ok(self.shared.store.remove_webhook_progress(&[self.id]).await?)
     }
 
     /// The user's permission, as soon as it is as wanted.
@@ -88,16 +93,26 @@ impl Deliveries {
         watcher.wait_for(check).await
     }
 
-    /// Delivers for ever, unless something fails.
+    /// Delivers for ever, unless something fails or the webhook is disabled.
     async fn deliver(&self) -> Result<(), Cause> {
-        let Some(url) = self.webhook.url.plain() else { return pending().await };
+        let url = self.webhook.url.plain().filter(|_| self.webhook.disabled.is_none());
+        let Some(url) = url else { return pending().await };
         let mut checkpoint = self.take_over().await?;
-        let after = checkpoint.progress.position;
-        let mut batches = self.shared.ports.source.read(self.owner, self.webhook.filter.clone(), after);
-        let mut window = Window::after(after);
+        let mut window = Window::after(checkpoint.progress.position);
+        let mut reading = None;
         let mut attempts = FuturesUnordered::new();
         loop {
             let wait = checkpoint.progress.failing.as_ref().map(|failing| failing.next_attempt.since(clock::now()));
+            if let Some(wait) = wait
+                && wait > MAX_KEPT
+                && attempts.is_empty()
+            {
+                reading = None;
+                window.release();
+                sleep(wait).await;
+                continue;
+            }
+            let batches = reading.get_or_insert_with(|| self.read(window.position()));
             if wait.is_none_or(|wait| wait.is_zero()) {
                 let last_took = checkpoint.progress.attempts.first().map(|last| Duration::from_millis(last.millis));
                 let behaviour = Behaviour::of(wait.is_some(), last_took);
@@ -130,6 +145,11 @@ impl Deliveries {
         }
     }
 
+    /// The messages after this position.
+    fn read(&self, after: u64) -> mpsc::Receiver<Batch> {
+        self.shared.ports.source.read(self.owner, self.webhook.filter.clone(), after)
+    }
+
     async fn take_over(&self) -> Result<Checkpoint, Cause> {
         let Shared { store, log, known_since, .. } = &*self.shared;
         let stored = store.webhook_progress(&[self.id]).await?.remove(&self.id);
@@ -137,10 +157,9 @@ impl Deliveries {
         let (incarnation, end) = (log.incarnation().to_string(), log.end(Filter::All).await?);
         let log = Log { incarnation: &incarnation, end, known_since: *known_since };
         let mut progress = beginning::progress(&self.webhook.beginning, stored.as_ref(), log);
-        if let Some(failing) = &mut progress.failing {
-            // Whoever has changed the URL does not want to wait.
-            failing.next_attempt = clock::now();
-        }
+        let is_changed = self.is_changed.swap(false, Ordering::Relaxed);
+        let at_start = |failing| backoff::at_start(failing, is_changed, clock::now(), rand::random());
+        progress.failing = progress.failing.map(at_start);
         Checkpoint::take_over(store.clone(), self.id, version, progress).await
     }
 

@@ -1,14 +1,16 @@
 //! Delivers what happens to webhooks.
 //!
-//! The role follows the events of all webhooks, and runs one task for each that is not disabled ([`delivery`]). Each has its
-//! own position, window and waits, so that a receiver that is slow or away delays no other ([`slots`]). A new leader goes on
-//! from the stored checkpoints ([`checkpoint`]).
+//! The role follows the events of all webhooks, and runs one task for each ([`delivery`]); that of a disabled one only waits for the
+//! erasure of its user. Each has its own position, window and waits, so that a receiver that is slow or away delays no other
+//! ([`slots`]), and is started again on its own ([`restarts`]). A new leader goes on from the stored checkpoints ([`checkpoint`]).
 
 mod checkpoint;
 mod delivery;
+mod restarts;
 mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,13 +27,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::common::clock;
 use crate::common::error::Cause;
+use crate::common::log_throttle::LogThrottle;
 use crate::event_log::{Delivery as LogDelivery, EventLog, Filter, LogError};
 use crate::execute::Executor;
-use crate::leader::job_runner::catch_panic;
 use crate::metrics::Metrics;
 use crate::replica::follower::Follower;
 use crate::webhooks::sender::Sender;
 use crate::webhooks::source::MessageSource;
+use checkpoint::Superseded;
+use delivery::Deliveries;
+use restarts::run_again;
 use slots::SendSlots;
 
 /// How often the age of the oldest message that waits is measured.
@@ -77,6 +82,8 @@ struct Shared {
     known_since: u64,
     /// Since when the oldest message of each webhook waits, of those that have one.
     waiting: Mutex<BTreeMap<WebhookId, Timestamp>>,
+    /// Limits what is logged about tasks that fail.
+    lines: LogThrottle,
 }
 
 impl Shared {
@@ -96,7 +103,7 @@ impl Shared {
     }
 }
 
-/// Another server has what it needs to measure, once this one does not lead any more.
+/// Once this server does not lead any more, another one measures.
 impl Drop for Shared {
     fn drop(&mut self) {
         self.metrics.webhooks.set_oldest(Duration::ZERO);
@@ -124,7 +131,7 @@ impl Running {
 struct Tasks {
     shared: Arc<Shared>,
     running: BTreeMap<WebhookId, Running>,
-    failed: mpsc::Sender<Cause>,
+    superseded: mpsc::Sender<Superseded>,
 }
 
 impl DeliverWebhooks {
@@ -133,7 +140,11 @@ impl DeliverWebhooks {
     /// # Errors
     /// When the broker or the database can't be reached, or another leader has taken over.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let known_since = self.store.begin_webhook_progress(self.log.end(Filter::All).await?).await?;
+        let end = self.log.end(Filter::All).await?;
+        self.store.limit_webhook_progress(&self.log.incarnation().to_string(), end).await?;
+        let known_since = self.store.begin_webhook_progress(end).await?;
+        // Before the log is read, which then has each of these webhooks, or its removal.
+        let mut known = self.store.webhooks_with_progress().await?;
         let mut events = self.log.follow(0, Filter::Kind("webhooks"));
         let shared = Arc::new(Shared {
             executor: self.executor,
@@ -145,16 +156,17 @@ impl DeliverWebhooks {
             log: self.log,
             known_since,
             waiting: Mutex::default(),
+            lines: LogThrottle::per_minute(),
         });
-        let (failed, mut failures) = mpsc::channel(1);
-        let mut tasks = Tasks { shared: Arc::clone(&shared), running: BTreeMap::new(), failed };
+        let (superseded, mut ends) = mpsc::channel(1);
+        let mut tasks = Tasks { shared: Arc::clone(&shared), running: BTreeMap::new(), superseded };
         let (mut changed, mut last, mut is_caught_up): (BTreeSet<UserId>, _, _) = (BTreeSet::new(), 0, false);
         let mut measures = interval(MEASURE_INTERVAL);
         measures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                Some(failure) = failures.recv() => return Err(failure),
+                Some(superseded) = ends.recv() => return Err(superseded.into()),
                 _ = measures.tick() => shared.measure(),
                 delivery = events.next() => match delivery {
                     Some(LogDelivery::Event(recorded)) => {
@@ -165,10 +177,17 @@ impl DeliverWebhooks {
                     }
                     Some(LogDelivery::CaughtUp) => {
                         shared.follower.wait_until_applied(last).await;
-                        tasks.remove_others(&changed).await?;
+                        tasks.remove_others(std::mem::take(&mut known), &changed).await?;
                         is_caught_up = true;
                     }
-                    Some(LogDelivery::Unreadable { .. } | LogDelivery::Barrier(_) | LogDelivery::Idle) => {}
+                    // Its user has webhooks, of which it is not known how they are.
+                    Some(LogDelivery::Unreadable { sequence, subject, .. }) => {
+                        if let Ok(AggregateId::Webhooks(owner)) = subject.parse() {
+                            changed.insert(owner);
+                            last = sequence;
+                        }
+                    }
+                    Some(LogDelivery::Barrier(_) | LogDelivery::Idle) => {}
                     None => return Err("the log can't be followed".into()),
                 },
             }
@@ -183,18 +202,19 @@ impl DeliverWebhooks {
 }
 
 impl Tasks {
-    /// Removes the checkpoints of webhooks that nobody has any more: they were removed while no server led.
-    async fn remove_others(&self, owners: &BTreeSet<UserId>) -> Result<(), Cause> {
-        let mut ids = Vec::new();
+    /// Removes the checkpoints of those webhooks that nobody has any more: they were removed while no server led.
+    async fn remove_others(&self, known: Vec<WebhookId>, owners: &BTreeSet<UserId>) -> Result<(), Cause> {
+        let mut existing = BTreeSet::new();
         for owner in owners {
             match self.shared.executor.state::<Webhooks>(*owner).await {
-                Ok(webhooks) => ids.extend(webhooks.state.iter().map(|(id, _)| id)),
+                Ok(webhooks) => existing.extend(webhooks.state.iter().map(|(id, _)| id)),
                 // It is not known which webhooks it has.
                 Err(LogError::Frozen { .. }) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.shared.store.retain_webhook_progress(&ids).await?)
+        let removed: Vec<_> = known.into_iter().filter(|id| !existing.contains(id)).collect();
+        Ok(self.shared.store.remove_webhook_progress(&removed).await?)
     }
 
     /// Starts, restarts and ends the tasks of a user's webhooks, so that each is as the log says.
@@ -211,30 +231,34 @@ impl Tasks {
             running.owner == owner && webhooks.get(id).is_none_or(|webhook| *webhook != running.webhook)
         };
         let outdated: Vec<_> = self.running.extract_if(.., |id, running| is_outdated(*id, running)).collect();
+        let mut changed = BTreeSet::new();
         for (id, running) in outdated {
             running.stop().await;
             self.shared.note_oldest(id, None);
-            if webhooks.get(id).is_none() {
-                self.shared.store.remove_webhook_progress(id).await?;
+            if webhooks.get(id).is_some() {
+                changed.insert(id);
+            } else {
+                self.shared.store.remove_webhook_progress(&[id]).await?;
             }
         }
-        for (id, webhook) in webhooks.iter().filter(|(_, webhook)| webhook.disabled.is_none()) {
+        for (id, webhook) in webhooks.iter() {
             if !self.running.contains_key(&id) {
-                self.start(owner, id, webhook.clone());
+                self.start(owner, id, webhook.clone(), changed.contains(&id));
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, owner: UserId, id: WebhookId, webhook: Webhook) {
-        let (cancel, failed) = (CancellationToken::new(), self.failed.clone());
-        let deliveries = delivery::Deliveries { shared: Arc::clone(&self.shared), owner, id, webhook: webhook.clone() };
-        let run = deliveries.run(cancel.clone());
+    fn start(&mut self, owner: UserId, id: WebhookId, webhook: Webhook, is_changed: bool) {
+        let (cancel, superseded) = (CancellationToken::new(), self.superseded.clone());
+        let (shared, is_changed) = (Arc::clone(&self.shared), AtomicBool::new(is_changed));
+        let deliveries = Deliveries { shared, owner, id, webhook: webhook.clone(), is_changed };
+        let cancelled = cancel.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let outcome = catch_panic(run).await.unwrap_or_else(|panicked| Err(panicked.into()));
-            if let Err(error) = outcome {
-                // The role ends at the first failure.
-                let _ = failed.send(error).await;
+            let run = run_again(id, &deliveries.shared.lines, || deliveries.run());
+            if let Some(Err(error)) = cancelled.run_until_cancelled(run).await {
+                // The role ends at the first one.
+                let _ = superseded.send(error).await;
             }
         }));
         self.running.insert(id, Running { owner, webhook, cancel, task });

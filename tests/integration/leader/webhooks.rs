@@ -10,8 +10,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use dockhost::webhooks::signature::sign;
+use dockhost_domain::ids::WebhookId;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::webhook::SigningSecret;
+use dockhost_projections::store::MongoStore;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -47,6 +50,7 @@ impl Receiver {
     async fn start(fails: bool) -> (Arc<Self>, String) {
         let receiver = Arc::new(Self { fails: fails.into(), ..Self::default() });
         let routes = Router::new().route("/hook", post(receive)).with_state(Arc::clone(&receiver));
+        let routes = routes.route("/gone", post(|| async { StatusCode::GONE }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -183,6 +187,24 @@ async fn webhook_receiver_that_failed_gets_every_event_in_order_also_from_a_new_
     .await;
     let ping = eve.post(&format!("{of_eve}/ping"), json!({})).await;
     assert_eq!((&ping.data()["status"], &ping.data()["error"]), (&json!(200), &Value::Null), "{ping:?}");
+
+    // A webhook that was disabled leaves nothing once it is removed.
+    let (gone, _) = register(&eve, &prompt_url.replace("/hook", "/gone")).await;
+    wait_until("the webhook whose receiver is gone is disabled", DEADLINE, async || {
+        let shown = eve.get(&gone).await;
+        if shown.data()["disabledReason"] == "gone" { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await;
+    let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
+    let id: WebhookId = gone.rsplit('/').next().unwrap().parse().unwrap();
+    assert!(store.webhooks_with_progress().await.unwrap().contains(&id));
+    let removed = eve.send(Method::DELETE, &gone, &[], None).await;
+    assert_eq!(removed.status, 200, "{removed:?}");
+    wait_until("nothing is known of the webhook that was removed", DEADLINE, async || {
+        let known = store.webhooks_with_progress().await.unwrap();
+        if known.contains(&id) { Err(format!("{known:?}")) } else { Ok(()) }
+    })
+    .await;
     world.check_log().await;
     world.verify().await;
 }

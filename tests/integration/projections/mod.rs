@@ -11,6 +11,7 @@ mod rebuilding;
 mod spilling;
 mod verifying;
 mod views;
+mod webhook_progress;
 
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::{LogEntry, MongoStore, Projector, ReadModel};

@@ -91,6 +91,9 @@ async fn use_everything(world: &World, person: &TestUser, user: &Client) {
         assert_eq!(created.status, 201, "{created:?}");
     }
     assert_eq!(user.create().await.status, 201, "with the account's name and key");
+    let url = format!("https://{marker}.invalid/{marker}");
+    let webhook = user.post("/api/v2/user/webhooks", json!({ "url": url })).await;
+    assert_eq!(webhook.status, 201, "{webhook:?}");
     let id = json!({ "instanceId": web });
     assert_eq!(user.put("/api/v2/user/instance/stop", id.clone()).await.status, 200);
     assert_eq!(user.put("/api/v2/user/instance/resume", id).await.status, 200);
@@ -227,6 +230,12 @@ async fn erasure_leaves_no_personal_value_anywhere() {
         }
     }
 
+    let database = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
+    wait_until("only the deliveries of the other user are known", DEADLINE, async || {
+        let known = database.webhooks_with_progress().await.unwrap();
+        if known.len() == 1 { Ok(()) } else { Err(format!("{known:?}")) }
+    })
+    .await;
     assert_eq!(found_in_database(&world, &canaries).await, [], "in the database");
     assert_eq!(found_in_logs(&world, &canaries), [""; 0], "in the servers' logs");
     assert_eq!(canaries.found_below(&store), [], "in the broker's store");

@@ -1,5 +1,5 @@
 //! The settings that are in force, which administrators are shown: the arguments that have variables, the variables that are no
-//! arguments, and of the secrets whether they are set.
+//! arguments, and whether each secret, and each address that may have a password in it, is set.
 
 use dockhost_environment::settings::Setting;
 use dockhost_environment::variable;
@@ -15,7 +15,8 @@ const ADMIN_PASSWORD: &str = "DOCKHOST_ADMIN_PASSWORD";
 pub fn in_force(arguments: Vec<Setting>, secret: impl Fn(&str) -> Option<String>) -> Vec<Setting> {
     let mut settings = arguments;
     settings.extend(telemetry::VARIABLES.map(Setting::of_variable));
-    settings.push(Setting::secret(ADMIN_PASSWORD, variable(ADMIN_PASSWORD).is_some()));
+    let secret_variable = |name| Setting::secret(name, variable(name).is_some());
+    settings.extend([telemetry::COLLECTOR, ADMIN_PASSWORD].map(secret_variable));
     let is_set = |name: &str| secret(name).is_some_and(|value| !value.is_empty());
     settings.extend(Secrets::names().iter().map(|name| Setting::secret(name, is_set(name))));
     settings
@@ -33,7 +34,9 @@ mod tests {
         let settings = in_force(vec![], secret);
         let value = |name: &str| settings.iter().find(|one| one.name == name).map(|one| one.value.clone());
         assert_eq!(value("DOCKHOST_MASTER_KEY"), Some(Value::Secret));
-        assert_eq!(value("DOCKHOST_CALLOUT_SEED"), Some(Value::AbsentSecret));
+        for absent in ["DOCKHOST_CALLOUT_SEED", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+            assert_eq!(value(absent), Some(Value::AbsentSecret), "{absent}");
+        }
         assert!(!format!("{settings:?}").contains("the secret"), "{settings:?}");
     }
 }

@@ -52,15 +52,10 @@ fn directives(debug: &str) -> String {
 }
 
 /// The variables that are read here, in the crate `dockhost_telemetry` and in the SDK of its export.
-pub const VARIABLES: [&str; 7] = [
-    "DEBUG",
-    "DOCKHOST_LOG",
-    "RUST_LOG",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_SERVICE_NAME",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_TRACES_SAMPLER_ARG",
-];
+pub const VARIABLES: [&str; 6] =
+    ["DEBUG", "DOCKHOST_LOG", "RUST_LOG", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
+/// The variable with the URL of the collector, in which somebody may have put a password.
+pub const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Starts the log. Further calls in a process have no effect.
 pub fn start(format: Format) -> Running {

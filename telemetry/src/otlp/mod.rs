@@ -53,6 +53,11 @@ impl Exporter {
 
     /// Exports to the collector at this URL, under this name.
     fn new(endpoint: &str, service: String, sampler: Sampler) -> Result<Self, String> {
+        if has_credentials(endpoint) {
+            let problem =
+                "it must have no user name and no password, which are not sent; set OTEL_EXPORTER_OTLP_HEADERS";
+            return Err(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {problem}"));
+        }
         let exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
@@ -90,6 +95,12 @@ impl Drop for Exporter {
         // What it could not send then is lost; the collector's failure is logged already.
         let _ = self.0.shutdown_with_timeout(MAX_FLUSH);
     }
+}
+
+/// Whether a URL has a user name or a password.
+fn has_credentials(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 /// Continues the trace of a parent in a span, or begins one, and returns the span's place in it; `None` if the span is not

@@ -81,6 +81,16 @@ fn exporter(url: &str) -> Exporter {
     Exporter::new(url, "dockhost-test".to_owned(), sampling::sampler(None, None).unwrap()).unwrap()
 }
 
+#[test]
+fn collector_with_a_password_in_its_url_is_refused_and_the_password_is_not_logged() {
+    for url in ["http://ada:canary@127.0.0.1:1", "http://canary@127.0.0.1/below", "canary:@127.0.0.1"] {
+        let sampler = sampling::sampler(None, None).unwrap();
+        let problem = Exporter::new(url, "dockhost-test".to_owned(), sampler).map(drop).unwrap_err();
+        assert!(problem.contains("OTEL_EXPORTER_OTLP_HEADERS") && !problem.contains("canary"), "{problem}");
+    }
+    assert!(!has_credentials("http://127.0.0.1:4318/tenants/@ada"));
+}
+
 #[tokio::test]
 async fn spans_of_a_sampled_trace_reach_the_collector_with_the_ids_that_are_sent_along() {
     let (url, requests) = collector();

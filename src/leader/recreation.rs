@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::Backend;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
@@ -73,6 +74,10 @@ impl Recreation {
         let Some(lost_at) = self.lost_since(backend_id).await? else { return Ok(()) };
         let facts = self.follower.facts(self.policy, instance_id);
         let command = MoveInstance { backend_id, instance_id, occasion: Occasion::LostSince(lost_at), facts };
+        // Most rounds find that it has to wait. They begin no trace, which would be one of nothing every two seconds.
+        if !matches!(command.decide(&known.state), Ok(Some(_))) {
+            return Ok(());
+        }
         let execute = async {
             let cause = format!("backend-lost:{backend_id}");
             let origin = Origin::new(Actor::System, cause).in_trace(trace::current());
@@ -99,9 +104,16 @@ impl Recreation {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+    use dockhost_domain::backend::MarkLost;
+    use serde_json::json;
+    use tracing::Level;
+    use tracing::instrument::WithSubscriber;
+    use tracing_subscriber::fmt::format::FmtSpan;
     use uuid::Uuid;
 
     use super::*;
+    use crate::http::testing::TestApp;
 
     #[test]
     fn due_are_the_instances_of_backends_that_have_been_lost_for_long_enough() {
@@ -119,5 +131,36 @@ mod tests {
         assert!(found(4999).is_empty());
         assert_eq!(found(5000), [instance(10), instance(11)]);
         assert_eq!(found(9000), [10, 11, 20, 21].map(instance));
+    }
+
+    #[tokio::test]
+    async fn recreation_begins_a_trace_only_once_a_backend_can_take_the_instance() {
+        let app = TestApp::new().await;
+        let lost = app.connected_backend("lab-1", 9).await.id;
+        let ada = app.user("ada").await;
+        let id = app.running_instance(&ada, "web").await;
+        let path = format!("/api/v2/user/instance/{id}");
+        let change = app.request(Method::PATCH, &path).json(json!({ "onLost": "recreate" })).token(&ada.token);
+        assert_eq!(change.send().await.status, 200);
+        app.execute(lost, MarkLost { silent_for_seconds: 20 }).await;
+        let role = Recreation {
+            executor: Arc::clone(&app.app.executor),
+            follower: Arc::clone(&app.app.follower),
+            policy: Policy { recreate_after: Duration::ZERO, ..Policy::default() },
+        };
+        // Whether a look at the instance begins a trace.
+        let look = async || {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let lines = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false);
+            let lines = lines.with_span_events(FmtSpan::NEW).with_writer(file.reopen().unwrap()).finish();
+            role.look_at(lost, ada.id, id).with_subscriber(lines).await.unwrap();
+            std::fs::read_to_string(file.path()).unwrap().contains("recreation{")
+        };
+        assert!(!look().await, "no backend can take it");
+        app.connected_backend("lab-2", 9).await;
+        assert!(look().await, "lab-2 can take it");
+        let moved = app.log.events().pop().unwrap();
+        assert_eq!(moved.envelope.origin.cause, format!("backend-lost:{lost}"));
+        assert!(moved.envelope.origin.trace_parent.is_some(), "{moved:?}");
     }
 }

@@ -1,20 +1,19 @@
 //! One attempt to deliver: a signed POST to a checked address, without redirects.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::webhook::{SigningSecret, WebhookUrl};
 use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderName};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
 use super::address::AddressRules;
+use super::resolver::{CheckedResolver, Lookups};
 use super::signature::sign;
-use crate::common::error::Cause;
 
 /// How long an attempt may take: name, connection and answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,29 +101,6 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Resolves names, and fails if one of the addresses may not be called. The connection goes to an address that was
-/// checked, because nothing resolves the name again.
-struct CheckedResolver(AddressRules);
-
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(resolve(self.0.clone(), name))
-    }
-}
-
-async fn resolve(rules: AddressRules, name: Name) -> Result<Addrs, Cause> {
-    let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Failure::Unresolved)?;
-    let found: Vec<SocketAddr> = found.collect();
-    if found.is_empty() {
-        return Err(Failure::Unresolved.into());
-    }
-    // One of them alone would let the owner of the name choose what is reached.
-    if !found.iter().all(|address| rules.allow(address.ip())) {
-        return Err(Failure::AddressNotAllowed.into());
-    }
-    Ok(Box::new(found.into_iter()))
-}
-
 /// A client, and the rules of its resolver: a URL with an address instead of a name is not resolved.
 struct Route {
     client: Client,
@@ -132,14 +108,15 @@ struct Route {
 }
 
 impl Route {
-    fn new(rules: AddressRules, is_encrypted: bool) -> reqwest::Result<Self> {
+    fn new(rules: AddressRules, lookups: Lookups, is_encrypted: bool) -> reqwest::Result<Self> {
+        let resolver = CheckedResolver { rules: rules.clone(), lookups };
         let client = Client::builder()
             .user_agent(concat!("DockHost-Webhooks/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             // A proxy would resolve the name again.
             .no_proxy()
             .https_only(is_encrypted)
-            .dns_resolver(Arc::new(CheckedResolver(rules.clone())))
+            .dns_resolver(Arc::new(resolver))
             .timeout(TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -210,10 +187,11 @@ impl Sender {
     /// # Errors
     /// TLS can't be set up.
     pub fn new(allowed: Vec<IpNet>) -> reqwest::Result<Self> {
+        let lookups = Lookups::default();
         Ok(Self {
             takes_plain: !allowed.is_empty(),
-            encrypted: Route::new(AddressRules::public_and(allowed.clone()), true)?,
-            plain: Route::new(AddressRules::only(allowed), false)?,
+            encrypted: Route::new(AddressRules::public_and(allowed.clone()), lookups.clone(), true)?,
+            plain: Route::new(AddressRules::only(allowed), lookups, false)?,
         })
     }
 

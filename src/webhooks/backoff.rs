@@ -38,7 +38,9 @@ pub fn after_failure(
     if failure.status() == Some(GONE) {
         return AfterFailure::Disable(DisabledReason::Gone);
     }
-    let since = before.map_or(now, |before| before.since);
+    // If nobody tried for long, because no server ran or the account was disabled, that was not the receiver's failure.
+    let in_a_row = before.filter(|before| now.since(before.next_attempt) < LONGEST_WAIT);
+    let since = in_a_row.map_or(now, |before| before.since);
     if now.since(since) >= give_up_after {
         return AfterFailure::Disable(DisabledReason::Failing);
     }
@@ -108,10 +110,17 @@ mod tests {
 
     #[test]
     fn receiver_that_fails_for_days_is_disabled_and_not_earlier() {
-        let first = retried(failed(None, at(0), 0.0));
         let days = |days: u64| at(days * DAY.as_secs());
-        assert!(matches!(failed(Some(&first), days(4), 0.0), AfterFailure::Retry(_)));
-        assert_eq!(failed(Some(&first), days(5), 0.0), AfterFailure::Disable(DisabledReason::Failing));
+        let due = |next_attempt| Failing { next_attempt, ..retried(failed(None, at(0), 0.0)) };
+        assert!(matches!(failed(Some(&due(days(4))), days(4), 0.0), AfterFailure::Retry(_)));
+        assert_eq!(failed(Some(&due(days(5))), days(5), 0.0), AfterFailure::Disable(DisabledReason::Failing));
+    }
+
+    #[test]
+    fn receiver_that_nobody_tried_for_days_has_as_long_again() {
+        let (before, now) = (retried(failed(None, at(0), 0.0)), at(9 * DAY.as_secs()));
+        let failing = retried(failed(Some(&before), now, 0.0));
+        assert_eq!((failing.since, failing.attempts), (now, 2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::account::Account;
 use dockhost_domain::ids::{UserId, WebhookId};
 use dockhost_domain::webhook::{Webhook, Webhooks};
 
@@ -19,7 +20,8 @@ error_responses!(WebhooksErrors: CALLER, &[Code::ValidationFailed, Code::Databas
 
 /// List your webhooks
 ///
-/// Those for what concerns you, the oldest first, with how far their deliveries are; without their secrets.
+/// Those for what concerns you, the oldest first, with how far their deliveries are; without their secrets. If you are no
+/// administrator any more, also those that you registered as one.
 #[utoipa::path(
     get,
     path = "/api/v2/user/webhooks",
@@ -40,7 +42,8 @@ pub async fn get(
     State(app): State<Arc<App>>,
     Query(page): Query<ArrayPage>,
 ) -> Result<Reply<Vec<WebhookWithDeliveries>>, ApiError> {
-    list_of(&app, user_id, &page, |webhook| webhook.filter.is_none()).await
+    let is_admin = app.executor.state::<Account>(user_id).await?.state.is_admin();
+    list_of(&app, user_id, &page, |webhook| webhook.filter.is_none() || !is_admin).await
 }
 
 /// A page of a user's webhooks that are selected.
@@ -59,4 +62,30 @@ pub async fn list_of(
     let (shown, next) = list::part(page.as_ref(), all, |(id, _)| *id, |(id, _), after| id > after);
     let reply = Reply::ok("your webhooks", webhooks::with_deliveries(app, shown).await?);
     Ok(reply.next_page(page.as_ref(), next).position(app.position(current.sequence)))
+}
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::ids::WebhookId;
+    use dockhost_domain::webhook::{AddWebhook, EventFilter};
+    use serde_json::json;
+
+    use crate::common::clock;
+    use crate::http::testing::{TestApp, origin};
+    use crate::webhooks::signature;
+
+    #[tokio::test]
+    async fn webhook_of_a_former_administrator_is_listed_with_their_own() {
+        let app = TestApp::new().await;
+        let ada = app.user("ada").await;
+        let webhook_id = WebhookId::from_uuid(clock::fresh_uuid());
+        let url = "https://example.org/hook".parse().unwrap();
+        let filter = Some(EventFilter::default());
+        let add = AddWebhook { webhook_id, url, signing_secret: signature::generate(), filter, after: 0 };
+        app.app.executor.execute(ada.id, origin(), add).await.unwrap();
+        let listed = async || app.get("/api/v2/user/webhooks").token(&ada.token).send().await;
+        assert_eq!(listed().await.data()[0]["id"], json!(webhook_id));
+        app.make_admin(ada.id).await;
+        assert_eq!(listed().await.data(), &json!([]));
+    }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::timestamp::Timestamp;
+
 /// The text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {kind} id")]
@@ -113,6 +115,15 @@ id!(
     OperationId, "operation"
 );
 
+impl InstanceId {
+    /// The lowest id that can be made at this time: below it are the ids that were made before.
+    #[must_use]
+    pub fn lowest_at(time: Timestamp) -> Self {
+        // A UUIDv7 begins with 48 bits of milliseconds.
+        Self(Uuid::from_u128(u128::from(time.millis().unsigned_abs()) << 80))
+    }
+}
+
 impl From<UserId> for PrincipalId {
     fn from(id: UserId) -> Self {
         Self(id.0)
@@ -134,6 +145,14 @@ impl From<EventId> for OperationId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instance_id_lowest_at_is_above_the_ids_of_before_and_below_all_others() {
+        let id: InstanceId = "0193b3a0-0001-7000-8000-000000000001".parse().unwrap();
+        let (made, lowest_at) = (0x0193_b3a0_0001, |millis| InstanceId::lowest_at(Timestamp::from_millis(millis)));
+        assert!(lowest_at(made) < id && id < lowest_at(made + 1));
+        assert_eq!(lowest_at(made).to_string(), "0193b3a0-0001-0000-0000-000000000000");
+    }
 
     #[test]
     fn id_in_any_other_form_is_rejected() {

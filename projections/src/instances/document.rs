@@ -20,11 +20,12 @@ impl StoredModel for Instances {
     const NAME: &'static str = "instances";
     const FOLD_VERSION: u32 = 6;
     const INDEXES: &'static [&'static [&'static str]] = &[
-        &["userId", "status"],
+        &["userId", "status", "_id"],
         &["userId", "name"],
         &["status", "_id"],
         &["backendId", "_id"],
         &["name"],
+        &["state.lastMove.from"],
         &["deadline"],
         &["expiresAt"],
         &["autostopMinutes"],

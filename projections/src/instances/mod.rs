@@ -9,6 +9,4 @@ mod view;
 pub use document::{InstanceDocument, Instances};
 pub use of_all::{InstanceFilter, InstanceSums, StatusNow, SumBy};
 pub use query::InstanceRef;
-#[cfg(feature = "testing")]
-pub(crate) use query::existing;
 pub(crate) use query::{LIVE, live};

@@ -1,6 +1,7 @@
 //! Queries of the instances of all users, for administrators.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
@@ -49,17 +50,22 @@ pub struct StatusNow {
 /// Those that are unreachable while their backend is.
 const UNREACHABLE_WITH_BACKEND: [Status; 2] = [Status::Running, Status::Stopped];
 
+/// By how much a time of the log and the time in an id may differ at most: they are of clocks that may be wrong.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(24 * 3600);
+
 impl StatusNow {
-    fn add_to(&self, filter: &mut BsonDocument) {
+    fn condition(&self) -> BsonDocument {
         let reachable: Vec<String> = self.reachable.iter().map(ToString::to_string).collect();
-        if self.status == Status::Unreachable {
-            filter.insert("status", doc! { "$in": UNREACHABLE_WITH_BACKEND.map(Status::as_str).to_vec() });
-            filter.insert("$nor", vec![doc! { "backendId": { "$in": reachable } }]);
-        } else {
-            filter.insert("status", self.status.as_str());
-            if UNREACHABLE_WITH_BACKEND.contains(&self.status) {
-                filter.insert("$and", vec![doc! { "backendId": { "$in": reachable } }]);
+        match self.status {
+            Status::Unreachable => doc! {
+                "status": { "$in": UNREACHABLE_WITH_BACKEND.map(Status::as_str).to_vec() },
+                // They have a backend. Deleted ones have none: with `$gte`, the index leads to none of them.
+                "backendId": { "$gte": "", "$nin": reachable },
+            },
+            status if UNREACHABLE_WITH_BACKEND.contains(&status) => {
+                doc! { "status": status.as_str(), "backendId": { "$in": reachable } }
             }
+            status => doc! { "status": status.as_str() },
         }
     }
 
@@ -70,42 +76,44 @@ impl StatusNow {
 }
 
 impl InstanceFilter {
-    pub(crate) fn document(&self) -> BsonDocument {
-        let mut filter = doc! { "status": live() };
+    fn document(&self) -> BsonDocument {
+        let status = self.status.as_ref().map_or_else(|| doc! { "status": live() }, StatusNow::condition);
+        let mut all = vec![status];
         if let Some(id) = self.id {
-            filter.insert("_id", id.to_string());
+            all.push(doc! { "_id": id.to_string() });
         }
         if let Some(owner) = self.owner {
-            filter.insert("userId", owner.to_string());
+            all.push(doc! { "userId": owner.to_string() });
         }
         if let Some(owners) = &self.owners {
             let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
-            // Beside the other condition on the owner.
-            filter.insert("$or", vec![doc! { "userId": { "$in": owners } }]);
+            all.push(doc! { "userId": { "$in": owners } });
         }
         if let Some(backend) = self.backend {
-            filter.insert("backendId", backend.to_string());
-        }
-        if let Some(status) = &self.status {
-            status.add_to(&mut filter);
+            all.push(doc! { "backendId": backend.to_string() });
         }
         if let Some(time) = self.created_before {
-            filter.insert("createdAt", doc! { "$lt": time.to_string() });
+            all.push(doc! { "createdAt": { "$lt": time.to_string() } });
+            // The list is in the order of the ids, which is the order of creation: it ends there.
+            let later = InstanceId::lowest_at(time.after(MAX_CLOCK_DIFFERENCE));
+            all.push(doc! { "_id": { "$lt": later.to_string() } });
         }
         if let Some(prefix) = &self.name_prefix {
             // All texts that begin with it, by an index.
-            filter.insert("name", doc! { "$gte": prefix.as_str(), "$lt": format!("{prefix}{}", char::MAX) });
+            all.push(doc! { "name": { "$gte": prefix.as_str(), "$lt": format!("{prefix}{}", char::MAX) } });
         }
         if let Some(time) = self.deadline_before {
-            filter.insert("deadline", doc! { "$lt": time.to_string() });
+            all.push(doc! { "deadline": { "$lt": time.to_string() } });
         }
         if let Some((backend, since)) = self.drained_from {
-            filter.insert("state.lastMove.from", backend.to_string());
-            filter.insert("state.lastMove.reason", "backend-drained");
-            // Timestamps are texts of one length.
-            filter.insert("state.lastMove.at", doc! { "$gte": since.to_string() });
+            all.push(doc! {
+                "state.lastMove.from": backend.to_string(),
+                "state.lastMove.reason": "backend-drained",
+                // Timestamps are texts of one length.
+                "state.lastMove.at": { "$gte": since.to_string() },
+            });
         }
-        filter
+        doc! { "$and": all }
     }
 
     /// Whether an instance is one of them; as the query selects.

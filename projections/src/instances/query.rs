@@ -39,7 +39,7 @@ pub(crate) fn live() -> BsonDocument {
 }
 
 /// The owner's instances that are not deleted.
-pub(crate) fn existing(owner: UserId) -> BsonDocument {
+fn existing(owner: UserId) -> BsonDocument {
     doc! { "userId": owner.to_string(), "status": live() }
 }
 

@@ -27,7 +27,7 @@ pub struct SessionFilter {
 }
 
 impl SessionFilter {
-    pub(crate) fn document(&self) -> BsonDocument {
+    fn document(&self) -> BsonDocument {
         let mut filter = live_at(self.now);
         if let Some(principal) = self.principal {
             filter.insert("principalId", principal.to_string());

@@ -204,36 +204,3 @@ async fn sessions_query_of_everybody_has_the_newest_first_in_pages() {
     assert_eq!((found.principal_id, found.revoked_at.is_some()), (user(2).into(), true));
     assert_eq!(store.session(session(99)).await.unwrap().value, None);
 }
-
-/// The lists of administrators are used with 100,000 documents: no page may read them all.
-#[tokio::test]
-async fn pages_of_administrators_read_few_of_many_documents() {
-    const MANY: u64 = 1_000;
-    const SHOWN: u32 = 20;
-    let store = store().await;
-    let instances: Vec<_> = (1..=MANY).map(|n| requested(n, n % 25 + 1, n, &format!("web-{n:04}"), "key")).collect();
-    project::<Instances>(&store, &instances).await;
-    let status = Some(StatusNow { status: Status::Creating, reachable: vec![] });
-    let default = InstanceFilter::default;
-    for filter in [
-        default(),
-        InstanceFilter { name_prefix: Some("web-099".to_owned()), ..default() },
-        InstanceFilter { owner: Some(user(7)), ..default() },
-        InstanceFilter { backend: Some(backend(100)), ..default() },
-        InstanceFilter { status, ..default() },
-        InstanceFilter { deadline_before: Some(at(7)), ..default() },
-    ] {
-        let read = store.documents_read_for_page_of_instances(&filter, SHOWN).await.unwrap();
-        assert!(read.is_some_and(|read| read <= 2 * i64::from(SHOWN)), "{read:?} documents for {filter:?}");
-    }
-    // Most sessions have ended, and are kept.
-    let ended: Vec<u64> = (1..=MANY - 50).collect();
-    let mut sessions: Vec<_> = (1..=MANY).map(|n| signed_in(n, n % 25 + 1, n, 1_000_000)).collect();
-    sessions.push(sessions_ended(MANY + 1, 1, &ended));
-    project::<Sessions>(&store, &sessions).await;
-    for principal in [None, Some(user(7).into())] {
-        let filter = SessionFilter { principal, now: at(MANY) };
-        let read = store.documents_read_for_page_of_sessions(&filter, SHOWN).await.unwrap();
-        assert!(read.is_some_and(|read| read <= 2 * i64::from(SHOWN) + 2), "{read:?} documents for {filter:?}");
-    }
-}

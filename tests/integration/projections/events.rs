@@ -140,14 +140,25 @@ pub fn connected(sequence: u64, n: u64, address: &str) -> LogEntry {
 }
 
 pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> LogEntry {
+    requested_on(sequence, owner, (instance(n), backend(100)), name, key)
+}
+
+/// The instance with this id is placed on this backend.
+pub fn requested_on(
+    sequence: u64,
+    owner: u64,
+    (instance_id, backend_id): (InstanceId, BackendId),
+    name: &str,
+    key: &str,
+) -> LogEntry {
     let requested = Requested {
-        instance_id: instance(n),
+        instance_id,
         name: Personal::Plain(name.parse().unwrap()),
         ssh_public_key: Personal::Plain(key.to_owned()),
         further_keys: Vec::new(),
         image: None,
         limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
-        choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, eligible: 1 },
+        choice: Choice { backend_id, used: 0, max_containers: 8, eligible: 1 },
         deadline: at(1_000_000),
         idempotency: None,
         restart: RestartPolicy::default(),
@@ -160,8 +171,12 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
 }
 
 pub fn runs(sequence: u64, owner: u64, n: u64) -> LogEntry {
+    runs_as(sequence, owner, instance(n))
+}
+
+pub fn runs_as(sequence: u64, owner: u64, instance_id: InstanceId) -> LogEntry {
     let observed = Observed {
-        instance_id: instance(n),
+        instance_id,
         placement: 1,
         generation: 1,
         observation: RecordedObservation {
@@ -178,8 +193,12 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> LogEntry {
 }
 
 pub fn deleted(sequence: u64, owner: u64, n: u64) -> LogEntry {
-    let outcome = DeletionOutcome::Confirmed { backend_id: backend(100) };
-    let deleted = Deleted { instance_id: instance(n), generation: 2, outcome };
+    deleted_as(sequence, owner, (instance(n), backend(100)))
+}
+
+pub fn deleted_as(sequence: u64, owner: u64, (instance_id, backend_id): (InstanceId, BackendId)) -> LogEntry {
+    let outcome = DeletionOutcome::Confirmed { backend_id };
+    let deleted = Deleted { instance_id, generation: 2, outcome };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Deleted(deleted))
 }
 

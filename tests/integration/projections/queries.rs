@@ -31,19 +31,12 @@ async fn store_text_like_operators_is_stored_unchanged() {
     }
 }
 
-/// A user who creates and deletes instances every day still gets the list quickly.
 #[tokio::test]
-async fn instances_query_reads_no_deleted_documents() {
+async fn live_instances_are_read_page_by_page_without_deleted_ones() {
     let store = store().await;
-    let mut events = vec![requested(1, 1, 1, "web", "key"), requested(2, 1, 2, "db", "key")];
-    for n in 3..203 {
-        events.push(requested(2 * n, 1, n, &format!("job-{n}"), "key"));
-        events.push(deleted(2 * n + 1, 1, n));
-    }
+    let mut events = vec![requested(1, 1, 1, "web", "key"), requested(2, 2, 2, "db", "key")];
+    events.extend([requested(3, 1, 3, "job", "key"), deleted(4, 1, 3)]);
     project::<Instances>(&store, &events).await;
-    assert_eq!(store.instances_of(user(1)).await.unwrap().len(), 2);
-    assert_eq!(store.documents_read_for_instances_of(user(1)).await.unwrap(), Some(2));
-    // All owners' live instances, page by page.
     let page = store.live_instances_after(None).await.unwrap();
     assert_eq!(page.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(1), instance(2)]);
     let rest = store.live_instances_after(Some(instance(1))).await.unwrap();

@@ -1,5 +1,5 @@
-//! The raw limit of an authenticated read: an axum handler that only verifies the same token and runs the same `find`. It
-//! runs in its own process, as DockHost does, and is configured by environment variables.
+//! The raw limits of authenticated reads: axum handlers that only verify the same token and run the same `find`. They
+//! run in their own process, as DockHost does, which is configured by environment variables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,17 @@ use dockhost::auth::token::{Audience, Tokens};
 use dockhost::dev::process::{Child, Program};
 use futures::TryStreamExt;
 use mongodb::Collection;
+use mongodb::action::Find;
 use mongodb::options::{ClientOptions, ReadConcern};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// The argument that makes the benchmark's program run as this server.
 pub const ARGUMENT: &str = "--serve-bare";
+/// The path of a page of all instances; `/` is the list of those of the caller.
+pub const PAGE: &str = "/page";
+/// As many documents as DockHost reads for a page of 50: one more, to know whether there is a next page.
+const READ_FOR_A_PAGE: i64 = 51;
 const READY: &str = "bare server at ";
 
 struct Bare {
@@ -26,17 +31,28 @@ struct Bare {
     instances: Collection<Document>,
 }
 
-async fn list(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+/// Whose token it is.
+fn bearer(bare: &Bare, headers: &HeaderMap) -> Result<String, StatusCode> {
     let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let bearer = bare
-        .tokens
-        .read(token.unwrap_or_default(), dockhost::common::clock::now())
-        .map_err(|_| StatusCode::UNAUTHORIZED)?;
-    let filter = doc! { "userId": bearer.principal.to_string(), "status": { "$ne": "deleted" } };
-    let find = bare.instances.find(filter).sort(doc! { "createdAt": 1, "_id": 1 });
+    let read = bare.tokens.read(token.unwrap_or_default(), dockhost::common::clock::now());
+    Ok(read.map_err(|_| StatusCode::UNAUTHORIZED)?.principal.to_string())
+}
+
+async fn answer(find: Find<'_, Document>) -> Result<Json<Value>, StatusCode> {
     let found: Result<Vec<Document>, _> = async { find.await?.try_collect().await }.await;
     let found = found.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    Ok(Json(json!({ "success": true, "message": "your instances", "data": found })))
+    Ok(Json(json!({ "success": true, "message": "the instances", "data": found })))
+}
+
+async fn list(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    let filter = doc! { "userId": bearer(&bare, &headers)?, "status": { "$ne": "deleted" } };
+    answer(bare.instances.find(filter).sort(doc! { "createdAt": 1, "_id": 1 })).await
+}
+
+async fn page(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    bearer(&bare, &headers)?;
+    let filter = doc! { "status": { "$ne": "deleted" } };
+    answer(bare.instances.find(filter).sort(doc! { "_id": 1 }).limit(READ_FOR_A_PAGE)).await
 }
 
 /// Serves until the process is killed.
@@ -50,7 +66,7 @@ pub async fn serve() {
     let bare = Arc::new(Bare { tokens, instances: database.collection("instances_v1") });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{READY}{}", listener.local_addr().unwrap());
-    axum::serve(listener, Router::new().route("/", get(list)).with_state(bare)).await.unwrap();
+    axum::serve(listener, Router::new().route("/", get(list)).route(PAGE, get(page)).with_state(bare)).await.unwrap();
 }
 
 /// Starts the server as a child process; returns it with its URL.

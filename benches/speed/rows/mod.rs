@@ -5,6 +5,7 @@ mod cold;
 mod create;
 mod events;
 mod fleet;
+mod lists;
 mod noops;
 mod projector;
 mod reads;
@@ -27,6 +28,7 @@ pub struct Row {
 
 pub const ROWS: &[Row] = &[
     Row { name: "reads", what: "listing one's own instances", run: |effort| reads::run(effort).boxed_local() },
+    Row { name: "lists", what: "pages of the list of all instances", run: |effort| lists::run(effort).boxed_local() },
     Row { name: "stops", what: "a command that waits only for the append", run: |e| stops::run(e).boxed_local() },
     Row { name: "noops", what: "a command that finds nothing to do", run: |e| noops::run(e).boxed_local() },
     Row { name: "create", what: "from the request to a running instance", run: |e| create::run(e).boxed_local() },

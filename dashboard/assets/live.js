@@ -44,15 +44,16 @@
   // --- Fetching parts ------------------------------------------------------------------------------------------------
 
   let refreshTimer;
-  let refreshed = 0;
+  /** When that was last, by a clock that nobody sets back. */
+  let refreshed = -Infinity;
 
   /** Fetches the parts, now or as soon as that is not too often. */
   function changed() {
     refreshTimer ??= setTimeout(() => {
       refreshTimer = undefined;
-      refreshed = Date.now();
+      refreshed = performance.now();
       if (!isLeaving()) refresh();
-    }, Math.max(0, refreshed + Number(refreshEvery) - Date.now()));
+    }, Math.max(0, refreshed + Number(refreshEvery) - performance.now()));
   }
 
   function failed() {

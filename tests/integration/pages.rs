@@ -32,10 +32,21 @@ async fn pages_in_a_browser_do_what_a_person_needs() {
     if !has_browser() {
         return;
     }
-    let mut world = World::with(1, &ADMIN).await;
+    let [username, password] = ADMIN;
+    // A machine that stands still is neither late nor lost before the test has seen what it is to see.
+    let (late, lost) = (("DOCKHOST_CREATE_WITHIN_MS", "60000"), ("DOCKHOST_LOST_AFTER_MS", "60000"));
+    let mut world = World::with(1, &[username, password, late, lost]).await;
     world.add_agent("alpha", 5).await;
     run(&["journey.test.mjs", "account.test.mjs"], &[("DOCKHOST_URL", world.replicas[0].url.clone())]).await;
+    run_under_way(&world).await;
     run_operations(&world).await;
+}
+
+/// Runs what the pages show of an operation while the machine stands still.
+async fn run_under_way(world: &World) {
+    let pid = world.agents[0].process.as_ref().unwrap().pid().unwrap();
+    let settings = [("DOCKHOST_URL", world.replicas[0].url.clone()), ("DOCKHOST_AGENT_PID", pid.to_string())];
+    run(&["under_way.test.mjs"], &settings).await;
 }
 
 /// Runs what an administrator does with a quarantined aggregate and with what others have left.

@@ -4,7 +4,7 @@
 //! clippy's `expect_used`; it needs only the standard library and `tempfile`.
 //!
 //! With `CI=true` or `DOCKHOST_TEST_INSTALL_ENGINE=1`, a missing engine is installed. Otherwise the test fails with a
-//! message that says what to do.
+//! message that says what to do, or is left out if it asks for [`Engine::missing`] first.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -34,6 +34,15 @@ struct Launched {
 }
 
 impl Engine {
+    /// What this machine needs before [`Engine::start`], if it has no engine and none may be installed.
+    pub fn missing() -> Option<&'static str> {
+        let can_start = existing_socket().is_some() || is_installed() || may_be_installed();
+        (!can_start).then_some(
+            "a container engine, and none answers: start Docker, set DOCKER_HOST to a socket (unix://…), or set \
+             DOCKHOST_TEST_INSTALL_ENGINE=1 to let it install Debian's docker.io (as root)",
+        )
+    }
+
     /// Starts or finds an engine. Call it from the test's thread: a started engine ends with the thread that started it.
     pub fn start() -> Self {
         let lock = File::create(std::env::temp_dir().join("dockhost-test-engine.lock")).expect("the lock file");
@@ -207,20 +216,25 @@ fn answers(socket: &Path) -> bool {
     ping().unwrap_or(false)
 }
 
-fn install() {
-    let present = |program: &str| {
+fn is_installed() -> bool {
+    let is_present = |program: &&str| {
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     };
-    if present("dockerd") && present("docker") && present("iptables") {
+    ["dockerd", "docker", "iptables"].iter().all(is_present)
+}
+
+fn may_be_installed() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+        || std::env::var("DOCKHOST_TEST_INSTALL_ENGINE").is_ok_and(|value| value == "1")
+}
+
+fn install() {
+    if is_installed() {
         return;
     }
-    let allowed = std::env::var("CI").is_ok_and(|value| value == "true")
-        || std::env::var("DOCKHOST_TEST_INSTALL_ENGINE").is_ok_and(|value| value == "1");
-    assert!(
-        allowed,
-        "this test needs a container engine, and none answers: start Docker, set DOCKER_HOST to a socket (unix://…), or set \
-         DOCKHOST_TEST_INSTALL_ENGINE=1 to let it install Debian's docker.io (as root)"
-    );
+    if let Some(missing) = Engine::missing() {
+        panic!("this test needs {missing}");
+    }
     let apt = |arguments: &[&str]| {
         let output =
             Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments).output().expect("apt-get");

@@ -1,13 +1,15 @@
-//! The web pages in a real browser: the tests of `e2e/` against servers with a simulated machine.
+//! The web pages in a real browser: the tests of `e2e/` against servers with a simulated machine, and one with containers.
 
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
 
+use crate::engine::Engine;
 use crate::harness::{ADMIN, ADMIN_PASSWORD, World};
 use crate::node::{can_run, run};
 use crate::quarantine::{person, quarantined, rebuild_by_an_older_program};
+use crate::real_ssh::{LONG_DEADLINES, add_docker_agent};
 use crate::structure::root;
 
 /// What the tests need that this machine lacks; `make setup` and `make test` install it where they can.
@@ -64,6 +66,24 @@ async fn run_operations(world: &World) {
         ("DOCKHOST_SECRETS", secrets.join("\n")),
     ];
     run(&["operations.test.mjs"], &settings).await;
+}
+
+/// Whether this machine can run containers and log in to them.
+fn can_log_in() -> bool {
+    let has_ssh = std::process::Command::new("ssh").arg("-V").stderr(Stdio::null()).status().is_ok();
+    let missing = if has_ssh { Engine::missing() } else { Some("ssh (openssh-client)") };
+    can_run("the browser test of a login", missing)
+}
+
+#[tokio::test]
+async fn pages_in_a_browser_lead_to_a_shell_with_the_command_that_they_show() {
+    if !has_browser() || !can_log_in() {
+        return;
+    }
+    let engine = Engine::start();
+    let mut world = World::with(1, &LONG_DEADLINES).await;
+    add_docker_agent(&mut world, &engine, "workshop", 2, "20840-20859").await;
+    run(&["shell.test.mjs"], &[("DOCKHOST_URL", world.replicas[0].url.clone())]).await;
 }
 
 #[tokio::test]

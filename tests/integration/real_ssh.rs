@@ -12,7 +12,7 @@ use crate::harness::http::{Answer, Client};
 use crate::harness::{World, run_with_input};
 
 /// An engine on a busy machine is slow.
-const LONG_DEADLINES: [(&str, &str); 2] =
+pub const LONG_DEADLINES: [(&str, &str); 2] =
     [("DOCKHOST_CREATE_WITHIN_MS", "60000"), ("DOCKHOST_RESUME_WITHIN_MS", "60000")];
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=60")];
 
@@ -88,7 +88,8 @@ fn containers_of(engine: &Engine, instance: &Value) -> String {
     engine.docker(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &label])
 }
 
-async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, max_containers: u32, ports: &str) {
+/// A machine whose containers run on this engine, with the test image.
+pub async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, max_containers: u32, ports: &str) {
     let host = engine.host();
     let settings = [
         ("DOCKHOST_RUNTIME", "docker"),

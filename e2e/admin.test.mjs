@@ -74,6 +74,10 @@ test("an administrator approves, invites, cordons, drains, revokes and removes",
   await button(page, "Stop web").click();
   // A note says beside it that an administrator wanted that.
   await row.locator(".state").getByText("Stopped").waitFor();
+  // The line of what was done has the call.
+  const done = page.locator("#activity li", { hasText: "Stop web: done" });
+  await done.getByText("As a command").click();
+  await done.locator("code", { hasText: `curl -X POST ${origin}/api/v2/admin/instances/` }).waitFor();
   await row.getByRole("link", { name: "web", exact: true }).click();
   await page.getByText("Changed by an administrator").waitFor();
   await check("history");
@@ -132,7 +136,7 @@ test("an administrator disables somebody, lets them set a new password, and eras
   await page.getByLabel("What they are told").fill("<b>The course is over.</b>");
   await button(page, "Disable the account").click();
   await page.locator("#person .heading").getByText("Disabled").waitFor();
-  await page.getByText("<b>The course is over.</b>").waitFor();
+  await page.locator("#person").getByText("<b>The course is over.</b>").waitFor();
   // Their browser is signed out by itself.
   await console.waitForURL("**/console/signin**");
   await button(page, "Enable").click();

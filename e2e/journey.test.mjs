@@ -113,6 +113,7 @@ test("a person signs up, adds a key, creates, stops and deletes an instance with
   await check("keys");
   await press(page, "Sign out");
   await page.waitForURL("**/console/signin");
+  assert.equal(await page.locator("#activity").isHidden(), true, "the next person sees what this one did");
   await page.goto(`${origin}/console/keys`);
   await page.waitForURL("**/console/signin?next=/console/keys");
 

@@ -50,6 +50,20 @@ function showDeadlines() {
 
 // --- The activity feed -----------------------------------------------------------------------------------------------
 
+/** A command for a shell, folded away. */
+function folded(command) {
+  const code = make("code", "", command);
+  code.tabIndex = 0;
+  const button = make("button", "copy", "Copy");
+  button.type = "button";
+  button.dataset.do = "copy";
+  const copyable = make("div", "copyable", "");
+  copyable.append(code, button);
+  const details = make("details", "curl", "");
+  details.append(make("summary", "", "As a command"), copyable);
+  return details;
+}
+
 const feed = {
   entries: JSON.parse(sessionStorage.getItem("feed") ?? "[]"),
 
@@ -58,21 +72,28 @@ const feed = {
     if (!list) return;
     byId("activity").hidden = this.entries.length === 0;
     list.replaceChildren(
-      ...this.entries.map(({ tone, text, at }) => {
+      ...this.entries.map(({ tone, text, at, command }) => {
         const item = make("li", "", "");
         const time = make("time", "quiet", "");
         time.dateTime = at;
         item.append(make("span", `state ${tone}`, text), " ", time);
+        if (command) item.append(folded(command));
         return item;
       }),
     );
     showTimes();
   },
 
-  /** Adds an entry, or replaces the one with the same id. */
-  put(id, tone, text) {
-    const entry = { id, tone, text, at: new Date().toISOString() };
+  /** Adds an entry, or replaces the one with the same id. `command` does the same in a shell. */
+  put(id, tone, text, command) {
+    const entry = { id, tone, text, command, at: new Date().toISOString() };
     this.entries = [entry, ...this.entries.filter((known) => known.id !== id)].slice(0, FEED_LENGTH);
+    this.save();
+  },
+
+  /** For whoever uses this tab next. */
+  forget() {
+    this.entries = [];
     this.save();
   },
 
@@ -193,7 +214,8 @@ async function call(form) {
   // live.js does not fetch what the next page shows, or what nobody may see who has signed out.
   page.toggleAttribute("data-leaving", done === "go");
   const named = label?.replace("{name}", members.name ?? "an instance");
-  if (named) feed.put(id, "busy", named);
+  const command = curl(form);
+  if (named) feed.put(id, "busy", named, command);
   let problem;
   let shown;
   try {
@@ -218,13 +240,14 @@ async function call(form) {
   form.removeAttribute("aria-busy");
   if (problem) {
     page.removeAttribute("data-leaving");
-    if (named) feed.put(id, "bad", `${named}: ${problem.fields[0]?.problem ?? problem.message}`);
+    if (named) feed.put(id, "bad", `${named}: ${problem.fields[0]?.problem ?? problem.message}`, command);
     showProblems(form, problem.message, problem.fields);
     refresh();
     return;
   }
   delete form.dataset.attempt;
-  if (named) feed.put(id, "good", `${named}: done`);
+  if (named) feed.put(id, "good", `${named}: done`, command);
+  if ("forget" in form.dataset) feed.forget();
   if (done === "go") {
     location.assign(to);
     return;
@@ -274,6 +297,7 @@ function openDialog(dialog) {
   form.reset();
   clearProblems(form);
   if (form.elements.confirmation) form.querySelector("button[type=submit]").disabled = true;
+  showCurl(form);
   dialog.showModal();
   return form;
 }
@@ -299,6 +323,7 @@ const BUTTONS = {
     form.dataset.label = `Delete ${dataset.name}`;
     form.dataset.expected = dataset.name;
     for (const slot of dialog.querySelectorAll("[data-name-slot]")) slot.textContent = dataset.name;
+    showCurl(form);
   },
 };
 

@@ -8,6 +8,7 @@ pub mod settings;
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -112,12 +113,21 @@ fn invalid_variable(command: &Command, error: &clap::Error) -> Option<(String, S
     // Otherwise the flag is invalid, not the variable.
     variable(&name).filter(|whole| whole.contains(value))?;
     let reason = match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
+        (Some(source), _) => explain(source),
         (None, Some(ContextValue::Strings(values))) => format!("it must be one of: {}", values.join(", ")),
         (None, _) => "it is invalid".to_owned(),
     };
     let shown = if arg.is_hide_env_values_set() { String::new() } else { format!("={value:?}") };
     Some((name.clone(), format!("{name}{shown}: {reason}")))
+}
+
+/// What a value has to be. The standard library's errors about numbers don't say that.
+fn explain(source: &(dyn std::error::Error + 'static)) -> String {
+    match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow) => "it is too large a number".to_owned(),
+        Some(_) => "it must be a whole number, in digits only".to_owned(),
+        None => source.to_string(),
+    }
 }
 
 /// The variables of required arguments that are absent, if each such argument has one.
@@ -188,7 +198,7 @@ mod tests {
         let Parsed { args, problems, .. } = parse(&["--required", "x"]).unwrap();
         assert_eq!((args.empty, args.name, args.secret), (7, None, None));
         let [name, secret] = problems.as_slice() else { panic!("{problems:?}") };
-        assert!(name.starts_with("CARGO_PKG_NAME=\"dockhost-environment\": invalid digit"), "{name}");
+        assert!(name.starts_with("CARGO_PKG_NAME=\"dockhost-environment\": it must be a whole number"), "{name}");
         assert_eq!(secret, "CARGO_PKG_VERSION: it must be one of: true, false");
     }
 

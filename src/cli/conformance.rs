@@ -7,21 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::format::Format;
 use crate::conformance::{self, Address, ApiKey, CheckResult, Options, Outcome, checks};
 use crate::dev::fetch::{self, NATS_SERVER};
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line for each check.
-    Text,
-    /// One object.
-    Json,
-}
 
 /// The arguments of `conformance`.
 #[derive(Debug, Args)]

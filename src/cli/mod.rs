@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod check_config;
 mod cluster;
 mod completions;
 mod confirmation;
@@ -14,6 +15,7 @@ mod documented;
 mod env_file;
 mod erase_user;
 mod export;
+mod format;
 mod import;
 mod log;
 mod manual;
@@ -32,12 +34,10 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use dockhost_environment::{InvalidConfiguration, Parsed, VERSION, unknown_variables, variable};
+use dockhost_environment::{InvalidConfiguration, Parsed, VERSION, unknown_variables};
 use dockhost_telemetry::lines::Format;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-use crate::app::secrets::Secrets;
 
 /// Exit code for invalid arguments (clap's own) and invalid variables.
 const EXIT_INVALID_CONFIGURATION: u8 = 2;
@@ -56,6 +56,8 @@ enum Command {
     User(user::Command),
     /// Run one replica of the main server.
     Serve(Box<serve::Serve>),
+    /// Check the settings of `dockhost serve`, and whether its broker and its database can be used. Changes nothing.
+    CheckConfig(Box<check_config::CheckConfig>),
     /// Run broker, database, server and agents on this machine.
     Dev(Box<dev::Dev>),
     /// Rebuild the read models from the log. Queries use the old ones until the new ones are complete.
@@ -103,6 +105,9 @@ pub fn main() -> ExitCode {
     if let Err(problem) = env_file
         && reads_variables
     {
+        if let Command::CheckConfig(check) = command {
+            return exit_code(check.refuse(problem));
+        }
         eprintln!("dockhost: {problem}");
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
@@ -110,24 +115,22 @@ pub fn main() -> ExitCode {
         problems.push(problem);
         Format::default()
     });
-    if !problems.is_empty() {
-        if let Command::Serve(_) = command
-            && let Err(InvalidConfiguration(invalid_secrets)) = Secrets::read(variable)
-        {
-            problems.extend(invalid_secrets);
-        }
+    // These two name them together with what else is wrong; `check-config` also reports the unknown variables.
+    let is_check = matches!(command, Command::CheckConfig(_));
+    if !problems.is_empty() && !is_check && !matches!(command, Command::Serve(_)) {
         eprintln!("dockhost: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
     // Until the end, which exports the last spans.
     let _telemetry = crate::app::telemetry::start(log_format);
-    for warning in unknown_variables() {
-        tracing::warn!("{warning}");
+    if !is_check {
+        unknown_variables().iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     crate::common::install_crypto();
     let outcome = match command {
         Command::User(user) => user.run(),
-        Command::Serve(serve) => block_on(|stop| serve.run(settings, stop)),
+        Command::Serve(serve) => block_on(|stop| serve.run(problems, settings, stop)),
+        Command::CheckConfig(check) => block_on(|stop| check.run(problems, stop)),
         Command::Dev(dev) => block_on(|stop| dev.run(settings, stop)),
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
         Command::Verify(verify) => block_on(|stop| verify.run(stop)),
@@ -145,6 +148,11 @@ pub fn main() -> ExitCode {
         Command::Man(manual) => manual.write(Cli::command()),
         Command::Secrets(secrets) => secrets.run(),
     };
+    exit_code(outcome)
+}
+
+/// The exit code of a command, whose error is printed.
+fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -14,6 +14,7 @@ mod backend_texts;
 mod backup;
 mod beside_servers;
 mod broker;
+mod check_config;
 mod conformance;
 mod dev;
 mod dev_command;

@@ -47,13 +47,13 @@ async fn tls_certificate_is_served_and_cookies_are_secure() {
 #[tokio::test]
 async fn tls_invalid_files_are_refused_at_start() {
     let world = World::start(0).await;
-    for (certificate, key, code, problem) in [
-        (path("first.crt"), path("second.key"), 1, "don't fit together"),
-        (path("first.crt"), String::new(), 2, "DOCKHOST_TLS_CERT and DOCKHOST_TLS_KEY need each other"),
+    for (certificate, key, problem) in [
+        (path("first.crt"), path("second.key"), "don't fit together"),
+        (path("first.crt"), String::new(), "DOCKHOST_TLS_CERT and DOCKHOST_TLS_KEY need each other"),
     ] {
         let mut env = world.server_env();
         env.extend([("DOCKHOST_TLS_CERT", certificate), ("DOCKHOST_TLS_KEY", key)]);
         let output = run(world.data.path(), &["serve"], &env).await;
-        assert!(output.code == code && output.err.contains(problem), "{output:?}");
+        assert!(output.code == 2 && output.err.contains(problem), "{output:?}");
     }
 }

@@ -73,7 +73,7 @@ fn pages() -> Vec<PathBuf> {
     let mut pages = files("docs", ".md");
     pages.extend(files("images", ".md"));
     pages.extend(files("deploy", ".md"));
-    pages.push("README.md".into());
+    pages.extend(["README.md", "CONTRIBUTING.md"].map(PathBuf::from));
     pages
 }
 

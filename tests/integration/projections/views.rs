@@ -94,6 +94,25 @@ async fn views_show_the_documented_members_with_dates() {
     assert_eq!(newest, 1, "dates compare as dates");
 }
 
+/// The query in `docs/OPERATIONS.md`: documents of sessions don't say whose they are, but the views name principals alike.
+#[tokio::test]
+async fn view_of_sessions_without_the_ids_of_backends_shows_those_of_users() {
+    let mongo = Mongo::shared().await;
+    let (store, database) = (connect(&mongo).await, database(&mongo).await);
+    project::<Backends>(&store, &[enrolled(1, 100)]).await;
+    // A principal is its id, so the second session is that of the backend.
+    project::<Sessions>(&store, &[signed_in(2, 1, 1, 90), signed_in(3, 100, 2, 90)]).await;
+    assert_eq!(ensure_views(&store).await.unwrap(), ["backends", "sessions"]);
+
+    let backends = database.collection::<Document>("backends").distinct("_id", doc! {}).await.unwrap();
+    assert_eq!(backends, [Bson::String(backend(100).to_string())]);
+    let of_users = doc! { "principalId": { "$nin": backends } };
+    let sessions = database.collection::<Document>("sessions").find(of_users).await.unwrap();
+    let sessions: Vec<Document> = sessions.try_collect().await.unwrap();
+    let principals: Vec<_> = sessions.iter().map(|session| text(session, "principalId")).collect();
+    assert_eq!(principals, [Some(user(1).to_string().as_str())]);
+}
+
 #[tokio::test]
 async fn view_shows_the_live_collection_after_a_rebuild() {
     let mongo = Mongo::shared().await;

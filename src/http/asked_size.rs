@@ -4,8 +4,7 @@ use dockhost_domain::sizes::{Asked, Offer, SizeName};
 use dockhost_domain::wire::Limits;
 
 use super::processors::Processors;
-use super::response::details::FieldProblem;
-use super::response::{ApiError, Code, Details};
+use super::response::ApiError;
 
 /// The limits of an instance, as a request asks for them.
 ///
@@ -19,8 +18,5 @@ pub fn limits(
     pids: Option<u32>,
 ) -> Result<Limits, ApiError> {
     let asked = Asked { size, cpu_millis: cpu.map(Processors::millis), memory_mib, pids };
-    offer.limits(&asked).map_err(|invalid| {
-        let problems = vec![FieldProblem { field: invalid.member().to_owned(), problem: invalid.to_string() }];
-        ApiError::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(problems))
-    })
+    offer.limits(&asked).map_err(|invalid| ApiError::invalid_field(invalid.member(), invalid.to_string()))
 }

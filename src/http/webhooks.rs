@@ -13,9 +13,8 @@ use utoipa::ToSchema;
 
 use super::app::App;
 use super::extract::Repeatable;
-use super::response::details::FieldProblem;
 use super::response::error::from_execute;
-use super::response::{ApiError, Code, Details, Reply};
+use super::response::{ApiError, Code, Reply};
 use super::views::{Webhook, WebhookWithDeliveries};
 use crate::auth::shares::Shares;
 use crate::common::clock;
@@ -57,9 +56,7 @@ impl WebhookAccess {
     /// # Errors
     /// `validation_failed`.
     pub fn check(&self, url: &WebhookUrl) -> Result<(), ApiError> {
-        let Some(problem) = self.sender.refusal(url) else { return Ok(()) };
-        let problem = FieldProblem { field: "url".to_owned(), problem: problem.to_owned() };
-        Err(ApiError::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem])))
+        self.sender.refusal(url).map_or(Ok(()), |problem| Err(ApiError::invalid_field("url", problem)))
     }
 }
 

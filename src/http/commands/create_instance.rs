@@ -33,7 +33,7 @@ use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
 use crate::http::group_of::{default_quota, group_of, has_ended};
 use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::processors::Processors;
-use crate::http::response::details::{BackendsDetails, FieldProblem};
+use crate::http::response::details::BackendsDetails;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
@@ -202,8 +202,7 @@ fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
 
 /// `expiresAt` is not in the future.
 pub fn expires_in_the_past() -> ApiError {
-    let problem = FieldProblem { field: "expiresAt".to_owned(), problem: "must be in the future".to_owned() };
-    ApiError::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
+    ApiError::invalid_field("expiresAt", "must be in the future")
 }
 
 /// The answer to a rejected request.

@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 
 use crate::http::dockhost_v2::{NotOne, only_instance_on};
 use crate::http::queries::instance::reference;
-use crate::http::response::details::FieldProblem;
-use crate::http::response::{ApiError, Code, Details};
+use crate::http::response::ApiError;
 
 /// The instance that a command is for.
 #[derive(Deserialize, garde::Validate, ToSchema)]
@@ -121,8 +120,7 @@ impl From<Unnamed> for ApiError {
             Unnamed::SeveralOnBackend => ("instanceId", "is missing; you have several instances on this backend"),
             Unnamed::OnAnotherBackend => ("backendId", "is not the backend of this instance"),
         };
-        let problem = FieldProblem { field: field.to_owned(), problem: problem.to_owned() };
-        Self::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
+        Self::invalid_field(field, problem)
     }
 }
 

@@ -12,8 +12,7 @@ use super::sessions::NewSession;
 use crate::auth::token::{Bearer, SHORT_TOKEN_LIFETIME};
 use crate::http::app::{App, Cookies};
 use crate::http::extract::USER_COOKIE;
-use crate::http::response::details::FieldProblem;
-use crate::http::response::{ApiError, Code, Details};
+use crate::http::response::ApiError;
 
 /// How a client gets and sends refresh tokens.
 ///
@@ -33,10 +32,7 @@ impl RefreshBy {
     /// `validation_failed`.
     pub fn check(by: Option<Self>, app: &App) -> Result<(), ApiError> {
         if by == Some(Self::Cookie) && app.settings.cookies == Cookies::Off {
-            let problem = "must be body: this server sets no cookies".to_owned();
-            let problems = vec![FieldProblem { field: "refresh".to_owned(), problem }];
-            let error = ApiError::new(Code::ValidationFailed, "some fields are invalid");
-            return Err(error.with(Details::Fields(problems)));
+            return Err(ApiError::invalid_field("refresh", "must be body: this server sets no cookies"));
         }
         Ok(())
     }

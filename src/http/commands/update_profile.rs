@@ -22,10 +22,9 @@ use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, ClientAddress, CurrentUser, IfMatch, IfNoneMatch};
-use crate::http::response::details::FieldProblem;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::{from_execute, impossible};
-use crate::http::response::{ApiError, Code, Details, Reply, Success};
+use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::version::{OnVersion, Refused};
 use crate::http::views::User;
 
@@ -112,11 +111,7 @@ pub async fn patch(
 }
 
 fn password_required() -> ApiError {
-    let problem = FieldProblem {
-        field: "currentPassword".to_owned(),
-        problem: "is required to change the email address".to_owned(),
-    };
-    ApiError::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
+    ApiError::invalid_field("currentPassword", "is required to change the email address")
 }
 
 fn erased() -> ApiError {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::code::Code;
-use super::details::Details;
+use super::details::{Details, FieldProblem};
 use super::reply::always;
 use crate::auth::password::PasswordError;
 use crate::common::error::chain;
@@ -78,6 +78,12 @@ impl ApiError {
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(whole_seconds(wait)), ..self }
+    }
+
+    /// One member of the request is invalid.
+    pub fn invalid_field(field: &str, problem: impl Into<String>) -> Self {
+        let problem = FieldProblem { field: field.to_owned(), problem: problem.into() };
+        Self::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
     }
 
     /// The same for what does not exist and for what belongs to someone else.

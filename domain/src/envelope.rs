@@ -109,10 +109,10 @@ impl Origin {
         Self { actor, cause: cause.into(), trace_parent: None, request: None }
     }
 
-    /// The same in a trace, if there is one.
+    /// The same in a trace, if there is one, unless it is in one already.
     #[must_use]
     pub fn in_trace(self, trace_parent: Option<TraceParent>) -> Self {
-        Self { trace_parent, ..self }
+        Self { trace_parent: self.trace_parent.or(trace_parent), ..self }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::envelope::{Origin, RecordedEvent};
 use dockhost_domain::idempotency::FirstRequest;
+use dockhost_telemetry::trace;
 use tracing::Instrument;
 
 use super::requests::{InFlight, first};
@@ -35,7 +36,7 @@ impl Executor {
     pub fn batch(self: &Arc<Self>, origin: Origin) -> Batch {
         Batch {
             executor: Arc::clone(self),
-            origin,
+            origin: origin.in_trace(trace::current()),
             entries: Vec::new(),
             admitted: true,
             decided_at: 0,

@@ -31,6 +31,7 @@ use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_telemetry::trace;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -195,6 +196,8 @@ impl Executor {
     {
         let (this, arrived) = (Arc::clone(self), Instant::now());
         let span = tracing::debug_span!("command", aggregate = %A::subject(id));
+        // Of the caller's task, before the command gets one of its own.
+        let origin = origin.in_trace(trace::current());
         let run = async move { this.run(id, &origin, class, arrived, decide).await };
         // In the caller's span as well, for when the log is not so detailed.
         let task = tokio::spawn(run.instrument(span).in_current_span());

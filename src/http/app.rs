@@ -11,7 +11,6 @@ use dockhost_domain::tenancy::Policy;
 use dockhost_environment::settings::Setting;
 use dockhost_gateway::socket::Broker as SocketIoBroker;
 use dockhost_projections::model::ReadModel;
-use dockhost_telemetry::trace;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -182,7 +181,7 @@ impl App {
     /// The origin of the events that the current request causes.
     pub fn origin(&self, actor: Actor) -> Origin {
         let cause = format!("request:{}", request_id::current());
-        Origin::new(actor, cause).in_trace(trace::current())
+        Origin::new(actor, cause)
     }
 
     /// What this replica knows about the broker without asking it.

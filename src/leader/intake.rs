@@ -308,7 +308,7 @@ impl Intake {
         }
         let facts = self.follower.facts(self.policy, instance);
         let command = HandleReport { backend_id: backend, report: report.clone(), position, facts };
-        let origin = Origin::new(Actor::Backend(backend), format!("report:{sequence}")).in_trace(trace::current());
+        let origin = Origin::new(Actor::Backend(backend), format!("report:{sequence}"));
         match self.executor.execute(user, origin, command).await {
             Ok(done) if done.stored.is_some() => {
                 if let Some(before) = before {

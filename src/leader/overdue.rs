@@ -113,11 +113,8 @@ impl Overdue {
     where
         C: Command<Aggregate = Tenancy> + 'static,
     {
-        let execute = async {
-            let origin = Origin::new(Actor::System, cause).in_trace(trace::current());
-            self.executor.execute(owner, origin, stop).await
-        };
         let span = tracing::info_span!("overdue", %instance, trace = Empty);
+        let execute = self.executor.execute(owner, Origin::new(Actor::System, cause), stop);
         skip_frozen(instance, trace::in_span(span, None, execute).await)?;
         Ok(())
     }

@@ -78,11 +78,8 @@ impl Recreation {
         if !matches!(command.decide(&known.state), Ok(Some(_))) {
             return Ok(());
         }
-        let execute = async {
-            let cause = format!("backend-lost:{backend_id}");
-            let origin = Origin::new(Actor::System, cause).in_trace(trace::current());
-            self.executor.execute(owner, origin, command).await
-        };
+        let origin = Origin::new(Actor::System, format!("backend-lost:{backend_id}"));
+        let execute = self.executor.execute(owner, origin, command);
         let span = tracing::info_span!("recreation", instance = %instance_id, trace = Empty);
         match trace::in_span(span, None, execute).await {
             Ok(done) if done.stored.is_some() => {

@@ -13,7 +13,6 @@ use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{AdministerInstance, ChangeInstance, Policy, Tenancy};
 use dockhost_domain::wire::DesiredState;
-use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
@@ -72,7 +71,7 @@ impl AccountDisabled {
         let tenancy = self.executor.confirmed::<Tenancy>(user_id).await?;
         let running = tenancy.state.existing().filter(|(_, instance)| instance.desired == DesiredState::Running);
         for instance_id in running.map(|(id, _)| id).collect::<Vec<_>>() {
-            let origin = Origin::new(Actor::System, format!("reaction:{event}")).in_trace(trace::current());
+            let origin = Origin::new(Actor::System, format!("reaction:{event}"));
             let change =
                 ChangeInstance { instance_id, to: DesiredState::Stopped, now: clock::now(), policy: self.policy };
             let stop = AdministerInstance { change, reason: reason.cloned() };

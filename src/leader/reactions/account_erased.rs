@@ -16,7 +16,6 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::CloseReason;
 use dockhost_domain::tenancy::{ChangeInstance, CloseTenancy, Policy};
 use dockhost_domain::wire::DesiredState;
-use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
@@ -66,7 +65,7 @@ impl AccountErased {
     }
 
     async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
-        let origin = || Origin::new(Actor::System, format!("reaction:{event}")).in_trace(trace::current());
+        let origin = || Origin::new(Actor::System, format!("reaction:{event}"));
         let executor = &self.erasure.executor;
         loop {
             match self.erasure.next_step(user_id).await? {

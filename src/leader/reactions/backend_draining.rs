@@ -13,7 +13,6 @@ use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{DrainStep, MoveInstance, Occasion, Policy, StopForDrain, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::remove_backend::remove_backend;
@@ -162,7 +161,7 @@ impl BackendDraining {
         let backend = request.backend;
         let Some(drain) = self.drain(backend).await? else { return Ok(()) };
         let instances = self.instances(backend).await?;
-        let origin = Origin::new(request.actor, format!("reaction:{}", request.event)).in_trace(trace::current());
+        let origin = Origin::new(request.actor, format!("reaction:{}", request.event));
         match next(&drain, instances, clock::now()) {
             Next::Nothing => return Ok(()),
             Next::Act { stop, moves } => {

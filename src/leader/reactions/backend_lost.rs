@@ -14,7 +14,6 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{HandleBackendLost, Policy, Tenancy};
-use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
@@ -73,7 +72,7 @@ impl BackendLost {
             return Ok(());
         }
         self.follower.fleet().wait_for_heartbeats().await;
-        let origin = Origin::new(Actor::System, format!("reaction:{event}")).in_trace(trace::current());
+        let origin = Origin::new(Actor::System, format!("reaction:{event}"));
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };

@@ -13,7 +13,6 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{HandleBackendRemoved, Policy};
-use dockhost_telemetry::trace;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
@@ -77,7 +76,7 @@ impl BackendRemoved {
             let Some(assignment) = current.assignment else { continue };
             let facts = self.follower.facts(self.policy, instance_id);
             let command = HandleBackendRemoved { backend_id, instance_id, facts };
-            let origin = Origin::new(Actor::System, format!("reaction:{}", removal.id)).in_trace(trace::current());
+            let origin = Origin::new(Actor::System, format!("reaction:{}", removal.id));
             let done = skip_frozen(instance_id, self.executor.execute(assignment.user_id, origin, command).await)?;
             ended += usize::from(done.is_some_and(|done| done.stored.is_some()));
         }

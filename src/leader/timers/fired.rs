@@ -85,7 +85,7 @@ impl Timers {
         let facts = self.follower.facts(self.policy, instance_id);
         let command = HandleDeadline { instance_id, generation, facts };
         let sequence = sequences.iter().max().copied().unwrap_or(0);
-        let origin = Origin::new(Actor::System, format!("timer:{sequence}")).in_trace(trace::current());
+        let origin = Origin::new(Actor::System, format!("timer:{sequence}"));
         let before = known.state.instance(instance_id);
         match self.executor.execute(user_id, origin, command).await {
             Ok(done) => {

@@ -40,16 +40,7 @@ pub enum ExecuteError<R> {
 impl<R> ExecuteError<R> {
     /// The same with another type of rejection.
     pub fn map<S>(self, change: impl FnOnce(R) -> S) -> ExecuteError<S> {
-        match self {
-            Self::Rejected(rejection) => ExecuteError::Rejected(change(rejection)),
-            Self::KeyReused => ExecuteError::KeyReused,
-            Self::RequestInFlight => ExecuteError::RequestInFlight,
-            Self::Busy => ExecuteError::Busy,
-            Self::Full => ExecuteError::Full,
-            Self::Unavailable(cause) => ExecuteError::Unavailable(cause),
-            Self::Unknown(cause) => ExecuteError::Unknown(cause),
-            Self::Frozen(cause) => ExecuteError::Frozen(cause),
-        }
+        self.rejection().map_or_else(|error| error, |rejection| ExecuteError::Rejected(change(rejection)))
     }
 
     /// Nothing if it is a rejection, which does not matter to the caller.
@@ -57,8 +48,13 @@ impl<R> ExecuteError<R> {
     /// # Errors
     /// Any other error.
     pub fn unless_rejected<S>(self) -> Result<(), ExecuteError<S>> {
+        self.rejection().map(|_| ())
+    }
+
+    /// The rejection, if it is one.
+    fn rejection<S>(self) -> Result<R, ExecuteError<S>> {
         match self {
-            Self::Rejected(_) => Ok(()),
+            Self::Rejected(rejection) => Ok(rejection),
             Self::KeyReused => Err(ExecuteError::KeyReused),
             Self::RequestInFlight => Err(ExecuteError::RequestInFlight),
             Self::Busy => Err(ExecuteError::Busy),

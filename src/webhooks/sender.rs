@@ -101,6 +101,26 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+impl Outcome {
+    /// The status that the receiver answered, if it did.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.result.map_or_else(Failure::status, Some)
+    }
+
+    /// Why it failed, if it did; for the webhook's user.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        self.result.err().map(|failure| failure.to_string())
+    }
+
+    /// How long it took, in milliseconds.
+    #[must_use]
+    pub fn millis(&self) -> u64 {
+        u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// A client, and the rules of its resolver: a URL with an address instead of a name is not resolved.
 struct Route {
     client: Client,

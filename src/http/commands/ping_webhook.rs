@@ -15,7 +15,7 @@ use crate::http::extract::{CurrentUser, Path};
 use crate::http::response::documented::{CALLER_OF_COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::webhooks;
-use crate::webhooks::sender::{Delivery, Failure};
+use crate::webhooks::sender::Delivery;
 
 /// What became of the test message.
 #[derive(Serialize, ToSchema)]
@@ -68,11 +68,6 @@ pub async fn post(
     let body = json!({ "event": "ping", "data": { "webhookId": webhook_id } }).to_string();
     let delivery = Delivery { url, secrets: &secrets, message_id: &message_id, time: now, body: body.as_bytes() };
     let outcome = app.webhooks.sender.send(delivery).await;
-    let ping = Ping {
-        status: outcome.result.map_or_else(Failure::status, Some),
-        millis: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
-        error: outcome.result.err().map(|failure| failure.to_string()),
-        message_id,
-    };
+    let ping = Ping { status: outcome.status(), millis: outcome.millis(), error: outcome.error(), message_id };
     Ok(Reply::ok("the test message was sent, or could not be", ping))
 }

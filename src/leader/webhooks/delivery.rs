@@ -183,9 +183,9 @@ impl Deliveries {
             at: began,
             sequence: message.sequence,
             message_id: message.message_id,
-            millis: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
-            status: outcome.result.map_or_else(Failure::status, Some),
-            error: error.map(|failure| failure.to_string()),
+            millis: outcome.millis(),
+            status: outcome.status(),
+            error: outcome.error(),
         });
         let Some(failure) = error else {
             let is_oldest = window.oldest().is_some_and(|oldest| oldest.sequence == message.sequence);

@@ -1,6 +1,5 @@
 //! What webhooks are sent: the messages of event streams, read by the leader's role.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,10 +155,8 @@ impl Reading {
 
     /// The messages about entries, which are all up to a position.
     async fn show(&self, entries: &[LogEntry], position: u64) -> Result<Batch, ApiError> {
-        let by_id: BTreeMap<String, &LogEntry> =
-            entries.iter().map(|entry| (self.app.position(entry.sequence()), entry)).collect();
-        let messages = messages(&self.app, &self.reader, entries).await?.into_iter();
-        let sent = messages.filter_map(|message| Some(outgoing(by_id.get(message.id.as_ref()?)?, &message)));
+        let messages = messages(&self.app, &self.reader, entries).await?;
+        let sent = messages.iter().map(|(entry, message)| outgoing(entry, message));
         Ok(Batch { messages: sent.collect::<Result<_, _>>()?, position })
     }
 }

@@ -213,7 +213,7 @@ impl Stream {
     /// Sends the messages about entries, which are all of the audience's up to a position; returns that.
     async fn show(&self, entries: &[LogEntry], position: u64) -> Result<u64, ApiError> {
         for batch in entries.chunks(BATCH) {
-            for message in messages(&self.app, &self.reader, batch).await? {
+            for (_, message) in messages(&self.app, &self.reader, batch).await? {
                 self.send(Item::Message(message)).await;
             }
             self.sent(batch.last().map_or(0, LogEntry::sequence));

@@ -91,11 +91,15 @@ impl Reader {
     }
 }
 
-/// The messages about entries of the reader's audience, in their order.
+/// The messages about entries of the reader's audience, in their order, each with its entry.
 ///
 /// # Errors
 /// Those of the read models.
-pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Result<Vec<Message>, ApiError> {
+pub async fn messages<'a>(
+    app: &App,
+    reader: &Reader,
+    entries: &'a [LogEntry],
+) -> Result<Vec<(&'a LogEntry, Message)>, ApiError> {
     let selected: Vec<_> = entries.iter().filter_map(|entry| Some((entry, reader.select(entry)?))).collect();
     let Some((last, _)) = selected.last() else { return Ok(vec![]) };
     let changed: BTreeSet<_> = selected.iter().filter_map(|(entry, _)| instance_of(entry)).collect();
@@ -114,7 +118,7 @@ pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Resul
             Actors::for_administrator(app, actors).await?
         }
     };
-    let message = |(entry, found): (&LogEntry, FoundEvent)| {
+    let message = |(entry, found): (&'a LogEntry, FoundEvent)| {
         let event = match reader {
             Reader::Owner(_) | Reader::Machine(_) => found.view_of_owner(app),
             Reader::Administrator(_) => found.view(app, &actors),
@@ -123,7 +127,7 @@ pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Resul
         let backend = backend_of(entry).and_then(|id| backends.get(&id));
         let data =
             serde_json::to_value(Change { event, instance, backend }).map_err(|error| ApiError::internal(&error))?;
-        Ok::<_, ApiError>(Message { id: Some(app.position(entry.sequence())), name: name(entry), data })
+        Ok::<_, ApiError>((entry, Message { id: Some(app.position(entry.sequence())), name: name(entry), data }))
     };
     selected.into_iter().map(message).collect()
 }

@@ -52,16 +52,9 @@ function showDeadlines() {
 
 /** A command for a shell, folded away. */
 function folded(command) {
-  const code = make("code", "", command);
-  code.tabIndex = 0;
-  const button = make("button", "copy", "Copy");
-  button.type = "button";
-  button.dataset.do = "copy";
-  const copyable = make("div", "copyable", "");
-  copyable.append(code, button);
-  const details = make("details", "curl", "");
-  details.append(make("summary", "", "As a command"), copyable);
-  return details;
+  const copy = byId("as-a-command").content.cloneNode(true);
+  copy.querySelector("code").textContent = command;
+  return copy;
 }
 
 const feed = {

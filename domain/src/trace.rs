@@ -1,7 +1,7 @@
 //! The W3C trace context of a request and of all that it causes: which trace a message belongs to, and which span of it
 //! sent the message.
 //!
-//! It travels in the header [`HEADER`], over HTTP and in messages of the broker. Whoever receives something malformed
+//! It travels in the header [`HEADER`], over HTTP and in messages of the broker. A receiver of something malformed
 //! ignores it and begins a new trace. Only version `00` is known.
 
 use std::fmt;
